@@ -1,0 +1,1 @@
+"""Who listens: the client library and its command line. Runs without torch."""

@@ -1,0 +1,1 @@
+"""How it speaks: the models. Knows nothing of HTTP, sockets, sessions."""

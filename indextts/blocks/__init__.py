@@ -1,0 +1,1 @@
+"""Network blocks both model families use, built from plain numbers."""

@@ -1,0 +1,1 @@
+"""Who turns a prompt into codes: torch or vLLM."""

@@ -1,0 +1,1 @@
+"""The autoregressive part both model families share."""

@@ -1,0 +1,214 @@
+"""Configuration of an IndexTTS-2 checkpoint: the sections of its config.yaml.
+
+The optional sections ``w2v_bert``, ``campplus``, ``conditioning_input`` and ``gpt_layer`` set widths that the
+official files fix; absent means official. ``inference`` holds the checkpoint's own defaults.
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Section(BaseModel):
+    """A section of config.yaml; keys that inference does not need are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
+
+
+class ConditionModule(Section):
+    """A conformer encoder with its perceiver (specification 6.1, 6.2)."""
+
+    output_size: int
+    linear_units: int
+    attention_heads: int
+    num_blocks: int
+    perceiver_mult: int = 2
+
+
+class GptConfig(Section):
+    """The autoregressive model (specification 6)."""
+
+    model_dim: int
+    layers: int
+    heads: int
+    max_text_tokens: int
+    max_mel_tokens: int
+    number_text_tokens: int
+    number_mel_codes: int
+    start_text_token: int = 0
+    stop_text_token: int = 1
+    start_mel_token: int
+    stop_mel_token: int
+    condition_module: ConditionModule
+    emo_condition_module: ConditionModule
+
+
+class SemanticCodecConfig(Section):
+    """The factorised vector quantiser of w2v-BERT features (specification 5.1)."""
+
+    codebook_size: int = 8192
+    hidden_size: int = 1024
+    codebook_dim: int = 8
+    vocos_dim: int = 384
+    vocos_intermediate_dim: int = 2048
+    vocos_num_layers: int = 12
+
+
+class StyleEncoder(Section):
+    """Width of the speaker vector."""
+
+    dim: int = 192
+
+
+class LengthRegulatorConfig(Section):
+    """From codes to mel frames (specification 5.3)."""
+
+    channels: int
+    in_channels: int
+    sampling_ratios: tuple[int, ...] = (1, 1, 1, 1)
+
+
+class DitConfig(Section):
+    """The flow-matching estimator (specification 7.3)."""
+
+    hidden_dim: int
+    num_heads: int
+    depth: int
+    in_channels: int
+    content_dim: int
+    long_skip_connection: bool = True
+    uvit_skip_connection: bool = True
+
+
+class WavenetConfig(Section):
+    """The convolutional head of the estimator."""
+
+    hidden_dim: int
+    num_layers: int
+    kernel_size: int
+    dilation_rate: int = 1
+
+
+class SpectParams(Section):
+    """Short-time Fourier transform of the mel spectrogram (specification 4.3)."""
+
+    n_fft: int = 1024
+    win_length: int = 1024
+    hop_length: int = 256
+    n_mels: int = 80
+    fmin: float = 0.0
+    fmax: float | str | None = None
+
+
+class PreprocessParams(Section):
+    """Rate and spectrogram of the acoustic model."""
+
+    sr: int = 22050
+    spect_params: SpectParams = Field(default_factory=SpectParams)
+
+
+class S2melConfig(Section):
+    """Codes to mel."""
+
+    preprocess_params: PreprocessParams = Field(default_factory=PreprocessParams)
+    style_encoder: StyleEncoder
+    length_regulator: LengthRegulatorConfig
+    dit: DitConfig = Field(alias="DiT")
+    wavenet: WavenetConfig
+
+
+class BigvganConfig(Section):
+    """BigVGAN v2 (specification 8); the file bigvgan/config.json."""
+
+    num_mels: int = 80
+    upsample_rates: tuple[int, ...] = (4, 4, 2, 2, 2, 2)
+    upsample_kernel_sizes: tuple[int, ...] = (8, 8, 4, 4, 4, 4)
+    upsample_initial_channel: int = 1536
+    resblock_kernel_sizes: tuple[int, ...] = (3, 7, 11)
+    resblock_dilation_sizes: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
+    use_tanh_at_final: bool = False
+    use_bias_at_final: bool = False
+
+
+class W2vBertConfig(Section):
+    """The w2v-BERT encoder; ``used_layer`` is the index into its hidden states (specification 4.6)."""
+
+    hidden_size: int = 1024
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 16
+    intermediate_size: int = 4096
+    feature_projection_input_dim: int = 160
+    left_max_position_embeddings: int = 64
+    right_max_position_embeddings: int = 8
+    conv_depthwise_kernel_size: int = 31
+    used_layer: int = 17
+
+
+class CampplusConfig(Section):
+    """CAMPPlus (specification 5.2): channels of the FCM head, dense growth, layers per block, embedding."""
+
+    head_channels: int = 32
+    init_channels: int = 128
+    bottleneck_channels: int = 128
+    growth_rate: int = 32
+    layers: tuple[int, ...] = (12, 24, 16)
+    dilations: tuple[int, ...] = (1, 2, 2)
+    embedding_size: int = 192
+
+
+class ConditioningInput(Section):
+    """Width of the features that enter the conformers, and of the emotion perceiver."""
+
+    width: int = 1024
+    emotion_width: int = 1024
+
+
+class GptLayerConfig(Section):
+    """Widths between the GPT latents and the codec's features (three Linear layers, no activation)."""
+
+    hidden: tuple[int, int] = (256, 128)
+
+
+class VocoderConfig(Section):
+    """Which vocoder the mel spectrograms are for."""
+
+    type: str = "bigvgan"
+    name: str = "nvidia/bigvgan_v2_22khz_80band_256x"
+
+
+class InferenceConfig(Section):
+    """Defaults of the checkpoint; a request may override the sampling values."""
+
+    cfm_steps: int = 25
+    cfg_rate: float = 0.7
+    cfg_cache_interval: int = 1
+    temperature: float = 0.8
+    top_k: int = 30
+    top_p: float = 0.8
+    repetition_penalty: float = 10.0
+    max_codes_per_text_token: float = 30.0
+    first_chunk_tokens: int = 40
+    max_chunk_tokens: int = 120
+    tokens_per_second: float = 6.0
+
+
+class CheckpointConfig(Section):
+    """The whole config.yaml of a checkpoint."""
+
+    gpt: GptConfig
+    semantic_codec: SemanticCodecConfig = Field(default_factory=SemanticCodecConfig)
+    s2mel: S2melConfig
+    vocoder: VocoderConfig = Field(default_factory=VocoderConfig)
+    w2v_bert: W2vBertConfig = Field(default_factory=W2vBertConfig)
+    campplus: CampplusConfig = Field(default_factory=CampplusConfig)
+    conditioning_input: ConditioningInput = Field(default_factory=ConditioningInput)
+    gpt_layer: GptLayerConfig = Field(default_factory=GptLayerConfig)
+    inference: InferenceConfig = Field(default_factory=InferenceConfig)
+    emo_num: tuple[int, ...] = (3, 17, 2, 8, 4, 5, 10, 24)
+    gpt_checkpoint: str = "gpt.pth"
+    s2mel_checkpoint: str = "s2mel.pth"
+    w2v_stat: str = "wav2vec2bert_stats.pt"
+    emo_matrix: str = "feat2.pt"
+    spk_matrix: str = "feat1.pt"
+    qwen_emo_path: str = "qwen0.6bemo4-merge/"
+    version: float | str = 2.0

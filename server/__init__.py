@@ -1,0 +1,1 @@
+"""Who answers: the Starlette app, its transports and its command line."""

@@ -1,0 +1,1 @@
+"""Who speaks: the speaker catalog, checked recordings, the cache of encoded voices."""

@@ -1,0 +1,1 @@
+"""What flows: vocabulary, text chunking, PCM, the protocol, the pipeline. Imports nothing here on purpose."""
