@@ -1,1 +1,1 @@
-"""What flows: vocabulary, text chunking, PCM, the protocol, the pipeline. Imports nothing here on purpose."""
+"""What flows: text chunks, PCM, the protocol, the pipeline. Imports nothing here on purpose."""

@@ -30,10 +30,12 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Emotion:
-    """How it should sound. At most one of ``vector``, ``text``, ``reference`` is set; none means as the speaker.
+    """How it should sound. At most one of ``vector``, ``text``, ``reference`` is set; none means
+    as the speaker.
 
     ``reference`` is the sha256 of a recording the caller has resolved and encoded beforehand.
-    ``weight`` scales the reference or vector; ``random`` picks random emotion rows instead of the most similar.
+    ``weight`` scales the reference or vector; ``random`` picks random emotion rows instead of the
+    most similar.
     """
 
     vector: tuple[float, ...] | None = None

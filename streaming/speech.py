@@ -23,7 +23,9 @@ VoiceT = TypeVar("VoiceT")
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Recording:
-    """A checked recording: mono float32 samples at ``sample_rate_hz``; ``sha256`` of the file it came from."""
+    """A checked recording: mono float32 samples at ``sample_rate_hz``; ``sha256`` of the file it
+    came from.
+    """
 
     samples: Samples
     sample_rate_hz: int
@@ -34,8 +36,9 @@ class Recording:
 class ModelInfo:
     """What a model says of itself; all numbers come from the checkpoint.
 
-    ``first_chunk_tokens`` and ``max_chunk_tokens`` are the default caps of the first and of later chunks,
-    ``limit_tokens`` is what the model can take at all; ``tokens_per_second`` is a rough speaking rate.
+    ``first_chunk_tokens`` and ``max_chunk_tokens`` are the default caps of the first and of later
+    chunks, ``limit_tokens`` is what the model can take at all; ``tokens_per_second`` is a rough
+    speaking rate.
     """
 
     name: str
@@ -50,7 +53,9 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """One segment ready to be spoken: normalized text and token ids, pauses in milliseconds around it."""
+    """One segment ready to be spoken: normalized text and token ids, pauses in milliseconds
+    around it.
+    """
 
     text: str
     normalized_text: str
@@ -70,10 +75,12 @@ class ChunkReport:
 
 
 class Urgency:
-    """How soon a chunk's next work item is due; written by the pipeline, read by the device worker.
+    """How soon a chunk's next work item is due; written by the pipeline, read by the device
+    worker.
 
-    ``first`` is true until the context's first sample is out. ``lead_s`` tells how many seconds of audio
-    the listener still has. Lower ``key()`` runs first: first chunks, then the smallest lead.
+    ``first`` is true until the context's first sample is out. ``lead_s`` tells how many seconds
+    of audio the listener still has. Lower ``key()`` runs first: first chunks, then the smallest
+    lead.
     """
 
     __slots__ = ("_lead_s", "cancelled", "first")
@@ -91,20 +98,24 @@ class Urgency:
 class Worker(Protocol):
     """Owner of the accelerator: runs small blocking work items one at a time, most urgent first.
 
-    A caller that is cancelled while waiting has its item dropped before it begins; an item that has begun
-    runs to its end (they are small) and its result is dropped.
+    A caller that is cancelled while waiting has its item dropped before it begins; an item that
+    has begun runs to its end (they are small) and its result is dropped.
     """
 
     async def run(self, work: Callable[[], T], urgency: Urgency, *, name: str = "") -> T:
-        """Run ``work()`` on the worker's thread and give back its result, or raise what it raised."""
+        """Run ``work()`` on the worker's thread and give back its result, or raise what it
+        raised.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Take(Generic[VoiceT]):
-    """Who says a chunk and how: the encoded voice, the emotion's voice if another, the request, the place.
+    """Who says a chunk and how: the encoded voice, the emotion's voice if another, the request,
+    the place.
 
-    Every random draw of a model depends on ``(request.seed, chunk_index, step)`` and nothing else.
+    Every random draw of a model depends on ``(request.seed, chunk_index, step)`` and nothing
+    else.
     """
 
     voice: VoiceT
@@ -123,18 +134,22 @@ class SpeechModel(Protocol[VoiceT]):
         ...
 
     def estimate_tokens(self, text: str) -> int:
-        """Cheap upper bound of the token count of ``text``; no normaliser, safe on the event loop."""
+        """Cheap upper bound of the token count of ``text``; no normaliser, safe on the event
+        loop.
+        """
         ...
 
     def prepare(self, text: str, request: SynthesisRequest) -> tuple[Prepared, ...]:
         """Normalize and tokenize; blocking, call it off the loop.
 
-        Gives one segment, more when the true token count exceeds the limit, none when nothing is speakable.
+        Gives one segment, more when the true token count exceeds the limit, none when nothing is
+        speakable.
         """
         ...
 
     def speak(self, prepared: Prepared, take: Take[VoiceT]) -> AsyncIterator[Samples | ChunkReport]:
-        """Yield float32 mono arrays at ``info.sample_rate_hz``, then one report. Closing the iterator cancels.
+        """Yield float32 mono arrays at ``info.sample_rate_hz``, then one report. Closing the
+        iterator cancels.
 
         Raises ``SynthesisFailed`` or ``EngineFailed``.
         """
@@ -149,5 +164,7 @@ class SpeechModel(Protocol[VoiceT]):
         ...
 
     def load(self, arrays: Mapping[str, NDArray[np.float32]]) -> VoiceT:
-        """The voice that ``dump`` wrote; raises ``ValueError`` when the arrays are of another model."""
+        """The voice that ``dump`` wrote; raises ``ValueError`` when the arrays are of another
+        model.
+        """
         ...

@@ -13,8 +13,9 @@ from streaming.speech import Urgency
 class SamplingParams:
     """Resolved sampling values of one generation.
 
-    ``temperature`` 0 means greedy. ``repetition_penalty`` counts generated codes only. ``seed`` feeds a
-    generator of this request alone. ``max_codes`` is the budget: a generation that reaches it is ``stopped = False``.
+    ``temperature`` 0 means greedy. ``repetition_penalty`` counts generated codes only. ``seed``
+    feeds a generator of this request alone. ``max_codes`` is the budget: a generation that
+    reaches it is ``stopped = False``.
     """
 
     temperature: float
@@ -27,7 +28,7 @@ class SamplingParams:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Generation:
-    """Codes (without the stop code) and the states that chose them; ``stopped`` tells that the stop code came."""
+    """Codes without the stop code, the states that chose them, and whether it did stop."""
 
     codes: Codes
     latents: Latents
@@ -42,7 +43,8 @@ class Engine(Protocol):
     ) -> Generation:
         """Codes for one prompt ``[1, P, D]`` (position rule A of the specification, section 6.4).
 
-        Raises ``EngineFailed`` when the engine is down and ``ValueError`` when the prompt does not fit.
+        Raises ``EngineFailed`` when the engine is down and ``ValueError`` when the prompt does
+        not fit.
         """
         ...
 

@@ -1,7 +1,8 @@
 """Configuration of an IndexTTS-2 checkpoint: the sections of its config.yaml.
 
-The optional sections ``w2v_bert``, ``campplus``, ``conditioning_input`` and ``gpt_layer`` set widths that the
-official files fix; absent means official. ``inference`` holds the checkpoint's own defaults.
+The optional sections ``w2v_bert``, ``campplus``, ``conditioning_input`` and ``gpt_layer`` set
+widths that the official files fix; absent means official. ``inference`` holds the checkpoint's
+own defaults.
 """
 
 from __future__ import annotations
@@ -131,7 +132,7 @@ class BigvganConfig(Section):
 
 
 class W2vBertConfig(Section):
-    """The w2v-BERT encoder; ``used_layer`` is the index into its hidden states (specification 4.6)."""
+    """The w2v-BERT encoder; ``used_layer`` indexes its hidden states (specification 4.6)."""
 
     hidden_size: int = 1024
     num_hidden_layers: int = 24
@@ -145,7 +146,7 @@ class W2vBertConfig(Section):
 
 
 class CampplusConfig(Section):
-    """CAMPPlus (specification 5.2): channels of the FCM head, dense growth, layers per block, embedding."""
+    """CAMPPlus (specification 5.2): head channels, dense growth, layers per block, embedding."""
 
     head_channels: int = 32
     init_channels: int = 128
@@ -164,7 +165,7 @@ class ConditioningInput(Section):
 
 
 class GptLayerConfig(Section):
-    """Widths between the GPT latents and the codec's features (three Linear layers, no activation)."""
+    """Widths between the GPT latents and the codec's features (three Linear layers)."""
 
     hidden: tuple[int, int] = (256, 128)
 

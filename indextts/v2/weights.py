@@ -1,8 +1,8 @@
-"""Checkpoint history in one place: official state-dict key -> key of our modules, or ``None`` to leave it out.
+"""Checkpoint history in one place: official state-dict key -> key of our modules, or ``None``.
 
-Sources: specification 1.3 and the notes of the reference's state_dict.json. Everything not named here keeps
-its name. ``convert`` applies the mapping, folds weight norm and turns GPT-2's ``[in, out]`` matrices; the result
-is loaded with ``strict=True``.
+Sources: specification 1.3 and the notes of the reference's state_dict.json. Everything not named
+here keeps its name. ``convert`` applies the mapping, folds weight norm and turns GPT-2's ``[in,
+out]`` matrices; the result is loaded with ``strict=True``.
 """
 
 from __future__ import annotations
@@ -26,16 +26,14 @@ PARTS: dict[str, Rules] = {
         (r"^estimator\.input_pos$", None),
         (r"\.(freqs|freqs_cis|causal_mask)$", None),
     ),
-    "length_regulator": (
-        (r"^(embedding\.weight|mask_token|f0_\w+\..*|f0_bins)$", None),
-    ),
+    "length_regulator": ((r"^(embedding\.weight|mask_token|f0_\w+\..*|f0_bins)$", None),),
     "gpt_layer": (),
     "semantic_codec": ((r"^decoder\.", None),),
     "campplus": ((r"\.num_batches_tracked$", None),),
     "bigvgan": ((r"\.filter$", None),),
     "w2v_bert": (),
 }
-"""Part of a checkpoint -> ordered rules (regular expression on the key, replacement or ``None``)."""
+"""Part of a checkpoint -> ordered rules: regular expression on the key, replacement or ``None``."""
 
 _GPT2_TRANSPOSED = re.compile(r"\.(c_attn|c_proj|c_fc)\.weight$")
 
@@ -57,8 +55,9 @@ def convert(
 ) -> dict[str, Tensor]:
     """Official tensors of ``part`` as a state dict for our module.
 
-    Weight-norm pairs become one ``weight = g * v / ||v||`` (norm over all axes but 0), GPT-2 matrices are
-    transposed to ``[out, in]``. ``keep`` may leave out more of our keys (layers never run).
+    Weight-norm pairs become one ``weight = g * v / ||v||`` (norm over all axes but 0), GPT-2
+    matrices are transposed to ``[out, in]``. ``keep`` may leave out more of our keys (layers
+    never run).
     """
     mapped: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
