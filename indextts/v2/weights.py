@@ -25,12 +25,18 @@ PARTS: dict[str, Rules] = {
         (r"^estimator\.(x_embedder|cond_embedder|content_mask_embedder)\.", None),
         (r"^estimator\.input_pos$", None),
         (r"\.(freqs|freqs_cis|causal_mask)$", None),
+        (r"^estimator\.", ""),
+        (r"\.conv\.conv\.", "."),
     ),
     "length_regulator": ((r"^(embedding\.weight|mask_token|f0_\w+\..*|f0_bins)$", None),),
     "gpt_layer": (),
     "semantic_codec": ((r"^decoder\.", None),),
     "campplus": ((r"\.num_batches_tracked$", None),),
-    "bigvgan": ((r"\.filter$", None),),
+    "bigvgan": (
+        (r"\.filter$", None),
+        (r"^ups\.(\d+)\.0\.", r"ups.\1."),
+        (r"\.act\.(alpha|beta)$", r".\1"),
+    ),
     "w2v_bert": (),
 }
 """Part of a checkpoint -> ordered rules: regular expression on the key, replacement or ``None``."""
