@@ -1,0 +1,355 @@
+"""The codec: round trips, refusals, hostile input."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streaming import wire
+from streaming.errors import (
+    BadConfig,
+    BadMessage,
+    BadRecording,
+    InputError,
+    InvalidText,
+    ReferenceRefused,
+    UnsupportedFormat,
+)
+from streaming.fields import MAX_REFERENCE_BYTES, EmotionConfig, SpeechConfig, parse_fields
+
+RECORDING = bytes(range(256))
+
+CLIENT_MESSAGES: list[wire.ClientMessage] = [
+    wire.SessionConfig(
+        changes={
+            "voice": "anna",
+            "format": "pcm",
+            "sample_rate": 24_000,
+            "speed": 1.0,
+            "language": "zh-CN",
+            "emotion": EmotionConfig(vector=(0.1,) * 8, weight=0.5, random=True),
+            "sampling.temperature": 0.8,
+            "sampling.top_k": 30,
+            "sampling.seed": 2**63 - 1,
+            "chunking.gap_ms": 0,
+            "encoding": "base64",
+            "framing": "tagged",
+            "max_lead_s": 2.5,
+        }
+    ),
+    wire.InputText(text="héllo \U0001f600", context_id="a b", changes={"voice": "bob"}),
+    wire.InputText(text="", changes={"emotion": EmotionConfig(reference=RECORDING)}),
+    wire.InputText(text="x", changes={"emotion": EmotionConfig(text="wütend")}),
+    wire.InputFlush(),
+    wire.InputDone(context_id="c"),
+    wire.InputCancel(played_samples=12),
+    wire.InputCancel(),
+    wire.Ping(),
+    wire.SessionClose(),
+]
+
+SERVER_MESSAGES: list[wire.ServerMessage] = [
+    wire.SessionCreated(session_id="s", model="tone", version="1", limits={"contexts": 8}),
+    wire.AudioStart(
+        context_id="default",
+        utterance_index=1,
+        sentence_index=2,
+        sentence_text="Hi.",
+        normalized_text="HI.",
+        format="pcm",
+        sample_rate=22_050,
+        channels=1,
+        first_sample=2**40,
+    ),
+    wire.AudioDelta(
+        context_id="default", utterance_index=1, sequence=3, first_sample=4, audio="AAA="
+    ),
+    wire.AudioDone(
+        context_id="default",
+        sentence_index=2,
+        samples=10,
+        total_bytes=20,
+        duration_ms=0.5,
+        quality={"retries": 0},
+    ),
+    wire.Cancelled(context_id="default", sent_samples=5, heard_text_end=3),
+    wire.SessionResumed(context_id="default", next_sample=5),
+    wire.SessionDone(
+        context_id="default",
+        total_sentences=1,
+        total_samples=10,
+        characters_in=3,
+        characters_spoken=3,
+        timings={"first_audio_ms": 1.5},
+    ),
+    wire.Warn(code="empty_input", message="nothing", context_id="default"),
+    wire.Failure(code="internal", message="oops", request_id="r", retry_after_s=1.5),
+    wire.Pong(),
+]
+
+
+@pytest.mark.parametrize("message", CLIENT_MESSAGES, ids=lambda m: m.type)
+def test_client_messages_round_trip(message: wire.ClientMessage) -> None:
+    assert wire.decode_client(wire.encode(message)) == message
+
+
+@pytest.mark.parametrize("message", SERVER_MESSAGES, ids=lambda m: m.type)
+def test_server_messages_round_trip(message: wire.ServerMessage) -> None:
+    assert wire.decode_server(wire.encode(message)) == message
+
+
+def test_every_server_message_refuses_missing_and_mistyped_fields() -> None:
+    for message in SERVER_MESSAGES:
+        raw = json.loads(wire.encode(message))
+        required = {n for n in raw if n != "type"} - {
+            "quality",
+            "timings",
+            "heard_text_end",
+            "retry_after_s",
+        }
+        if isinstance(message, wire.Warn):
+            required -= {"context_id"}
+        for name in required:
+            with pytest.raises(BadMessage):
+                wire.decode_server(json.dumps({k: v for k, v in raw.items() if k != name}))
+            with pytest.raises(BadMessage):
+                wire.decode_server(json.dumps({**raw, name: [True]}))
+            with pytest.raises(BadMessage):
+                wire.decode_server(json.dumps({**raw, name: True}))
+
+
+def test_unknown_fields_are_ignored_and_null_means_absent() -> None:
+    text = '{"type": "input.done", "context_id": null, "shoe_size": 43, "voice": 7}'
+    assert wire.decode_client(text) == wire.InputDone()
+    assert wire.decode_client('{"type":"session.config","voice":null,"task_type":"x"}') == (
+        wire.SessionConfig()
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "hello",
+        "[]",
+        "7",
+        "null",
+        '{"type": "input.text"',
+        '{"text": "no type"}',
+        '{"type": 7}',
+        '{"type": ["input.text"]}',
+        '{"type": "input.shout", "text": "x"}',
+        '{"type": "input.text"}',
+        '{"type": "input.text", "text": 7}',
+        '{"type": "input.text", "text": ["x"]}',
+        '{"type": "input.text", "text": "x", "context_id": 7}',
+        '{"type": "input.text", "text": "x", "context_id": ""}',
+        '{"type": "input.text", "text": "x", "context_id": "a\\nb"}',
+        '{"type": "input.text", "text": "x", "context_id": "\\ud800"}',
+        json.dumps({"type": "input.text", "text": "x", "context_id": "x" * 129}),
+        '{"type": "input.cancel", "played_samples": -1}',
+        '{"type": "input.cancel", "played_samples": 1.5}',
+        '{"type": "input.cancel", "played_samples": true}',
+        '{"type": "input.cancel", "played_samples": ' + "9" * 100 + "}",
+        '{"type": "input.cancel", "played_samples": ' + "9" * 10_000 + "}",
+        '{"type": "session.config", "speed": NaN}',
+        '{"type": "session.config", "speed": -Infinity}',
+        "[" * 100_000,
+        '{"type":"ping","x":' + "[" * 100_000 + "]" * 100_000 + "}",
+    ],
+    ids=lambda text: text[:40],
+)
+def test_what_is_no_message_is_bad_message(text: str) -> None:
+    with pytest.raises(BadMessage):
+        wire.decode_client(text)
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "param"),
+    [
+        ({"speed": 1000}, BadConfig, "speed"),
+        ({"speed": "fast"}, BadConfig, "speed"),
+        ({"speed": True}, BadConfig, "speed"),
+        ({"speed": 10**400}, BadConfig, "speed"),
+        ({"voice": ""}, BadConfig, "voice"),
+        ({"voice": 7}, BadConfig, "voice"),
+        ({"voice": "\ud800"}, BadConfig, "voice"),
+        ({"voice": {"name": "x"}}, BadConfig, "voice"),
+        ({"language": "12"}, BadConfig, "language"),
+        ({"format": "midi"}, UnsupportedFormat, "format"),
+        ({"format": 7}, UnsupportedFormat, "format"),
+        ({"sample_rate": 12_345}, UnsupportedFormat, "sample_rate"),
+        ({"sample_rate": "24000"}, UnsupportedFormat, "sample_rate"),
+        ({"emotion": "happy"}, BadConfig, "emotion"),
+        ({"emotion": {"vector": [1, 0]}}, BadConfig, "emotion.vector"),
+        ({"emotion": {"vector": [2] + [0] * 7}}, BadConfig, "emotion.vector"),
+        ({"emotion": {"vector": [None] * 8}}, BadConfig, "emotion.vector"),
+        ({"emotion": {"text": "a", "vector": [0] * 8}}, BadConfig, "emotion"),
+        ({"emotion": {"text": ""}}, BadConfig, "emotion.text"),
+        ({"emotion": {"text": "x" * 501}}, BadConfig, "emotion.text"),
+        ({"emotion": {"text": "\udc00"}}, BadConfig, "emotion.text"),
+        ({"emotion": {"weight": 1.5}}, BadConfig, "emotion.weight"),
+        ({"emotion": {"random": 1}}, BadConfig, "emotion.random"),
+        ({"emotion": {"reference": 7}}, BadConfig, "emotion.reference"),
+        ({"emotion": {"reference": "/etc/passwd"}}, ReferenceRefused, "emotion.reference"),
+        ({"emotion": {"reference": "/etc/passwords/x"}}, ReferenceRefused, "emotion.reference"),
+        ({"emotion": {"reference": "../a.wav"}}, ReferenceRefused, "emotion.reference"),
+        ({"emotion": {"reference": "http://x/a.wav"}}, ReferenceRefused, "emotion.reference"),
+        ({"emotion": {"reference": "file:" + "a" * 90}}, ReferenceRefused, "emotion.reference"),
+        (
+            {"emotion": {"reference": "A" * (MAX_REFERENCE_BYTES * 4 // 3 + 8)}},
+            BadRecording,
+            "emotion.reference",
+        ),
+        ({"sampling": [1]}, BadConfig, "sampling"),
+        ({"sampling": {"temperature": -1}}, BadConfig, "sampling.temperature"),
+        ({"sampling": {"top_p": 0}}, BadConfig, "sampling.top_p"),
+        ({"sampling": {"top_k": 1.5}}, BadConfig, "sampling.top_k"),
+        ({"sampling": {"repetition_penalty": 0.5}}, BadConfig, "sampling.repetition_penalty"),
+        ({"sampling": {"seed": 2**63}}, BadConfig, "sampling.seed"),
+        ({"chunking": {"max_tokens": 0}}, BadConfig, "chunking.max_tokens"),
+        ({"chunking": {"gap_ms": 10**9}}, BadConfig, "chunking.gap_ms"),
+        ({"encoding": "morse"}, BadConfig, "encoding"),
+        ({"framing": "none"}, BadConfig, "framing"),
+        ({"max_lead_s": 0}, BadConfig, "max_lead_s"),
+        ({"timestamps": True}, BadConfig, "timestamps"),
+        ({"timestamps": "word"}, BadConfig, "timestamps"),
+        ({"resume_token": "t"}, BadConfig, "resume_token"),
+        ({"next_sample": {"c": 0}}, BadConfig, "next_sample"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_fields_out_of_range_name_themselves(
+    fields: dict[str, Any], error: type[InputError], param: str
+) -> None:
+    with pytest.raises(error) as caught:
+        wire.decode_client(json.dumps({"type": "session.config", **fields}))
+    assert caught.value.param == param
+    with pytest.raises(error):
+        wire.decode_client(json.dumps({"type": "input.text", "text": "x", **fields}))
+
+
+def test_names_other_servers_use_are_understood() -> None:
+    changes = parse_fields({"response_format": "wav", "voice": {"id": "anna"}, "timestamps": False})
+    assert changes == {"format": "wav", "voice": "anna"}
+
+
+def test_a_reference_is_a_name_or_a_recording() -> None:
+    encoded = base64.b64encode(RECORDING).decode()
+    for value in (encoded, f"data:audio/wav;base64,{encoded}"):
+        (emotion,) = parse_fields({"emotion": {"reference": value}}).values()
+        assert emotion.reference == RECORDING
+    (emotion,) = parse_fields({"emotion": {"reference": "老王 2"}}).values()
+    assert emotion.reference == "老王 2"
+
+
+def test_config_is_sticky_field_by_field_and_emotions_replace_each_other() -> None:
+    config = SpeechConfig()
+    for raw in (
+        {"voice": "anna", "sampling": {"top_k": 5}, "emotion": {"text": "sad", "weight": 0.3}},
+        {"sampling": {"seed": 9}, "emotion": {"vector": [0] * 7 + [1]}},
+    ):
+        config = config.updated(parse_fields(raw))
+    request = config.request(request_id="r", voice="bob", seed=1)
+    assert (request.voice, request.seed) == ("anna", 9)
+    assert (request.sampling.top_k, request.sampling.seed) == (5, 9)
+    assert request.emotion.text is None
+    assert request.emotion.weight == 1.0
+    assert request.emotion.vector == (0.0,) * 7 + (1.0,)
+
+
+def test_request_without_wishes_takes_the_given_voice_and_seed() -> None:
+    request = SpeechConfig().request(request_id="r", voice="bob", seed=5)
+    assert (request.voice, request.seed, request.sample_rate_hz) == ("bob", 5, None)
+
+
+def test_tagged_header_is_network_order_and_round_trips() -> None:
+    data = wire.tag(1, 2, 3, b"pcm")
+    assert data == bytes.fromhex("00000001 00000002 0000000000000003") + b"pcm"
+    assert wire.untag(data) == (1, 2, 3, b"pcm")
+    with pytest.raises(BadMessage):
+        wire.untag(data[:15])
+
+
+def test_a_surrogate_pair_may_be_split_over_messages() -> None:
+    body, held = wire.join_text("", "smile \ud83d")
+    assert (body, held) == ("smile ", "\ud83d")
+    assert wire.join_text(held, "\ude00!") == ("\U0001f600!", "")
+    assert wire.join_text(held, "") == ("", held)
+
+
+@pytest.mark.parametrize(
+    ("held", "text"),
+    [("\ud83d", "x"), ("", "\ude00"), ("", "a\ud83db"), ("\ud83d", "\ud83d\ude00"), ("", "a\x00")],
+)
+def test_other_lone_surrogates_and_controls_are_invalid(held: str, text: str) -> None:
+    with pytest.raises(InvalidText):
+        wire.join_text(held, text)
+
+
+@given(st.text(), st.data())
+def test_text_cut_anywhere_in_utf16_joins_again(text: str, data: st.DataObject) -> None:
+    clean = "".join(c for c in text if c.isprintable() or c in "\n\t ")
+    units = clean.encode("utf-16-le")
+    cut = 2 * data.draw(st.integers(0, len(units) // 2))
+    first = units[:cut].decode("utf-16-le", "surrogatepass")
+    second = units[cut:].decode("utf-16-le", "surrogatepass")
+    body, held = wire.join_text("", first)
+    rest, tail = wire.join_text(held, second)
+    assert (body + rest, tail) == (clean, "")
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=9) | st.dictionaries(st.text(), inner, max_size=4),
+    max_leaves=12,
+)
+KNOWN_NAMES = st.sampled_from(
+    [
+        "type",
+        "text",
+        "context_id",
+        "played_samples",
+        "voice",
+        "format",
+        "sample_rate",
+        "speed",
+        "language",
+        "emotion",
+        "sampling",
+        "chunking",
+        "timestamps",
+        "encoding",
+        "framing",
+        "max_lead_s",
+        "resume_token",
+        "next_sample",
+    ]
+)
+KNOWN_TYPES = st.sampled_from([message.type for message in CLIENT_MESSAGES])
+
+
+@settings(max_examples=300, deadline=None)
+@given(KNOWN_TYPES, st.dictionaries(KNOWN_NAMES, JSON))
+def test_hostile_objects_decode_or_refuse(kind: str, raw: dict[str, Any]) -> None:
+    text = json.dumps({**raw, "type": kind})
+    try:
+        message = wire.decode_client(text)
+    except InputError:
+        return
+    assert wire.decode_client(wire.encode(message)) == message
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.characters(codec="utf-8")) | JSON.map(json.dumps))
+def test_hostile_text_decodes_or_refuses(text: str) -> None:
+    for decode in (wire.decode_client, wire.decode_server):
+        try:
+            decode(text)
+        except InputError:
+            continue
