@@ -1,0 +1,56 @@
+"""Sizes of the autoregressive model as plain numbers; each model family fills them in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SPECIAL_PROMPT_ROWS = 2
+"""Speed embeddings between the conditioning and the text."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConditionSizes:
+    """A conformer and the perceiver that reads it (specification 6.1, 6.2).
+
+    ``in_features`` is the width of the features, ``out_width`` that of the perceiver.
+    """
+
+    in_features: int
+    width: int
+    hidden: int
+    heads: int
+    blocks: int
+    out_width: int
+    latents: int
+    ff_mult: int = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GptSizes:
+    """The GPT-2 stack, its vocabularies and its conditioning (specification 6.4)."""
+
+    width: int
+    layers: int
+    heads: int
+    max_text_tokens: int
+    max_codes: int
+    text_tokens: int
+    code_tokens: int
+    start_text: int
+    stop_text: int
+    start_code: int
+    stop_code: int
+    speaker: ConditionSizes
+    emotion: ConditionSizes
+
+    @property
+    def max_prompt(self) -> int:
+        """Positions of the longest prompt: conditioning, speed, text with start and stop, start
+        code.
+        """
+        return self.speaker.latents + SPECIAL_PROMPT_ROWS + self.max_text_tokens + 2 + 1
+
+    @property
+    def max_positions(self) -> int:
+        """Positions of the longest prompt with the longest generation after it."""
+        return self.max_prompt + self.max_codes
