@@ -47,10 +47,12 @@ class DiskCache:
         """The arrays of a voice, ``None`` when there is no sound file of them."""
         path = self.path(key)
         try:
-            if path.stat().st_size > self._max_bytes:
-                raise ValueError("the file is too big")
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name.removeprefix(_PREFIX): _float32(file[name]) for name in file.files}
+            # numpy leaves a file that it opened itself open when its zip directory is damaged
+            with path.open("rb") as file:
+                if os.fstat(file.fileno()).st_size > self._max_bytes:
+                    raise ValueError("the file is too big")
+                with np.load(file, allow_pickle=False) as npz:
+                    arrays = {name.removeprefix(_PREFIX): _float32(npz[name]) for name in npz}
             os.utime(path)
         except FileNotFoundError:
             return None

@@ -9,20 +9,39 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from speakers.catalog import Catalog, recordings_key
 from speakers.disk import DiskCache
 from streaming.errors import Draining, SpeechError
-from streaming.speech import Recording, SpeechModel
+from streaming.speech import Recording
 
 VoiceT = TypeVar("VoiceT")
 
 MEMORY_BYTES = 256 * 1024 * 1024
 
 logger = logging.getLogger(__name__)
+
+
+class VoiceEncoder(Protocol[VoiceT]):
+    """The part of ``streaming.speech.SpeechModel`` that makes voices."""
+
+    async def encode(self, recordings: Sequence[Recording]) -> VoiceT:
+        """As ``SpeechModel.encode``."""
+        ...
+
+    def dump(self, voice: VoiceT) -> dict[str, NDArray[np.float32]]:
+        """As ``SpeechModel.dump``."""
+        ...
+
+    def load(self, arrays: Mapping[str, NDArray[np.float32]]) -> VoiceT:
+        """As ``SpeechModel.load``."""
+        ...
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -67,7 +86,7 @@ class VoiceCache(Generic[VoiceT]):
 
     def __init__(
         self,
-        model: SpeechModel[VoiceT],
+        model: VoiceEncoder[VoiceT],
         catalog: Catalog,
         *,
         memory_bytes: int = MEMORY_BYTES,
