@@ -1,0 +1,163 @@
+"""What every golden set of the family needs: tolerances, filled weights, judgement.
+
+A set names its salt and tolerances in manifest.json and its sizes in tiny.json; nothing here knows
+the public set.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from indextts.checks import Check
+from indextts.v2.fill import fill, is_computed
+from indextts.v2.weights import convert, map_key
+
+Arrays: TypeAlias = Mapping[str, NDArray[Any]]
+Tensors: TypeAlias = Mapping[str, Tensor | NDArray[Any]]
+
+# What convert() renames, turned round: pattern on our key, replacement.
+_OFFICIAL_NAMES: dict[str, tuple[tuple[str, str], ...]] = {
+    "cfm": (
+        (
+            r"^(wavenet\.(?:cond_layer|(?:in|res_skip)_layers\.\d+)\.)(weight|bias)$",
+            r"\1conv.conv.\2",
+        ),
+        (r"^", "estimator."),
+    ),
+    "bigvgan": (
+        (r"^ups\.(\d+)\.", r"ups.\1.0."),
+        (r"\.(alpha|beta)$", r".act.\1"),
+    ),
+}
+
+# Official keys that are stored as a magnitude and a direction.
+_WEIGHT_NORM: dict[str, str] = {
+    "semantic_codec": r"\.(in|out)_project\.weight$",
+    "cfm": r"^estimator\.(wavenet\..*|final_layer\.linear)\.weight$",
+    "bigvgan": r"(^conv_pre|^conv_post|^ups\.\d+\.\d+|\.convs[12]\.\d+)\.weight$",
+}
+_GPT2_MATRIX = re.compile(r"\.(c_attn|c_proj|c_fc)\.weight$")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GoldenContext:
+    """One npz file of a set: its name, the set's tiny.json and manifest.json, official files."""
+
+    file: str
+    config: Mapping[str, Any]
+    manifest: Mapping[str, Any]
+    official: Path | None = None
+
+    @property
+    def salt(self) -> str:
+        """What makes this set's weights its own."""
+        return str(self.manifest.get("salt", ""))
+
+    def tolerance(self, name: str) -> float:
+        """Largest absolute difference allowed for the array ``name``; 0 where none is given.
+
+        The longest pattern that matches wins.
+        """
+        table: Mapping[str, float] = self.manifest.get("tolerance_max_abs", {}).get(self.file, {})
+        if name in table:
+            return float(table[name])
+        matches = [pattern for pattern in table if fnmatchcase(name, pattern)]
+        return float(table[max(matches, key=len)]) if matches else 0.0
+
+    def informative(self, name: str) -> bool:
+        """Whether ``name`` is printed but not judged."""
+        patterns: Iterable[str] = self.manifest.get("informative", {}).get(self.file, ())
+        return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def compare(name: str, got: Tensor | NDArray[Any], want: NDArray[Any], ctx: GoldenContext) -> Check:
+    """Judge one array by the largest absolute difference; integers must be exact."""
+    ours = got.detach().cpu().numpy() if isinstance(got, Tensor) else np.asarray(got)
+    exact = want.dtype.kind in "iub"
+    tolerance = 0.0 if exact else ctx.tolerance(name)
+    informative = ctx.informative(name)
+    if ours.shape != want.shape:
+        detail, error = f"shape {ours.shape} instead of {want.shape}", math.inf
+    else:
+        detail = "exact" if exact else ""
+        difference = np.abs(ours.astype(np.float64) - want.astype(np.float64))
+        error = float(difference.max(initial=0.0))
+    return Check(
+        name=f"{ctx.file}:{name}",
+        max_error=error,
+        tolerance=tolerance,
+        ok=informative or error <= tolerance,
+        informative=informative,
+        detail=detail,
+    )
+
+
+def judge(arrays: Arrays, got: Tensors, inputs: Iterable[str], ctx: GoldenContext) -> list[Check]:
+    """One check per array that is not an input; an array nobody computed fails."""
+    given = set(inputs)
+    checks = []
+    for name, want in arrays.items():
+        if name in given:
+            continue
+        if name in got:
+            checks.append(compare(name, got[name], want, ctx))
+            continue
+        informative = ctx.informative(name)
+        checks.append(
+            Check(
+                name=f"{ctx.file}:{name}",
+                max_error=math.nan,
+                tolerance=ctx.tolerance(name),
+                ok=informative,
+                informative=informative,
+                detail="not computed" if informative else "unknown array",
+            )
+        )
+    return checks
+
+
+def filled(part: str, module: nn.Module, prefix: str, salt: str) -> dict[str, Tensor]:
+    """A state dict for ``module``: official tensors by name, then what the loader does to them."""
+    official: dict[str, Tensor] = {}
+    for ours, tensor in module.state_dict().items():
+        key = _official_key(part, ours)
+        if is_computed(f"{prefix}/{key}") or map_key(part, key) is None:
+            continue
+        for name, shape in _official_shapes(part, key, tuple(tensor.shape)):
+            official[name] = torch.from_numpy(fill(f"{prefix}/{name}", shape, salt))
+    return convert(part, official)
+
+
+def load_filled(part: str, module: nn.Module, prefix: str, ctx: GoldenContext) -> None:
+    """Give ``module`` the weights of the set, strictly, and put it in evaluation mode."""
+    module.load_state_dict(filled(part, module, prefix, ctx.salt))
+    module.eval()
+
+
+def _official_key(part: str, ours: str) -> str:
+    key = ours
+    for pattern, replacement in _OFFICIAL_NAMES.get(part, ()):
+        key = re.sub(pattern, replacement, key)
+    return key
+
+
+def _official_shapes(
+    part: str, key: str, shape: tuple[int, ...]
+) -> list[tuple[str, tuple[int, ...]]]:
+    """Names and shapes in the official file of one of our tensors."""
+    pattern = _WEIGHT_NORM.get(part)
+    if pattern is not None and re.search(pattern, key):
+        return [(f"{key}_g", (shape[0], *[1] * (len(shape) - 1))), (f"{key}_v", shape)]
+    turned = part == "gpt" and _GPT2_MATRIX.search(key)
+    return [(key, shape[::-1] if turned else shape)]
