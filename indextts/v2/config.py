@@ -193,9 +193,16 @@ class InferenceConfig(Section):
     tokens_per_second: float = 6.0
 
 
+class DatasetConfig(Section):
+    """Names of the text side's files."""
+
+    bpe_model: str = "bpe.model"
+
+
 class CheckpointConfig(Section):
     """The whole config.yaml of a checkpoint."""
 
+    dataset: DatasetConfig = Field(default_factory=DatasetConfig)
     gpt: GptConfig
     semantic_codec: SemanticCodecConfig = Field(default_factory=SemanticCodecConfig)
     s2mel: S2melConfig

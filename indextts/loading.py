@@ -1,0 +1,184 @@
+"""From a checkpoint folder to a model that speaks.
+
+Every part goes through ``weights.convert``. A missing key or a wrong shape is an error that names
+it; a key that no part of inference knows is logged and left out, because training scripts save
+more than inference needs (specification 1.3).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from indextts.checkpoint import (
+    CheckpointError,
+    CheckpointFolder,
+    find_checkpoint,
+    read_tensors,
+    single,
+    subset,
+)
+from indextts.v2.config import BigvganConfig, CheckpointConfig
+from indextts.v2.networks import Networks, build_networks
+from indextts.v2.weights import convert
+
+logger = logging.getLogger(__name__)
+
+_S2MEL_PARTS = ("cfm", "length_regulator", "gpt_layer")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LoadedCheckpoint:
+    """Networks in evaluation mode on their device, and the small files around them."""
+
+    folder: CheckpointFolder
+    config: CheckpointConfig
+    networks: Networks
+    speaker_matrix: Tensor
+    emotion_matrix: Tensor
+    tokenizer_model: Path
+    qwen_folder: Path | None
+    device: torch.device
+
+
+class _NoInit(TorchFunctionMode):
+    """Leaves new parameters as they are: they are about to be replaced by loaded ones."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
+def load_checkpoint(
+    name: str | Path,
+    *,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    progress: Callable[[str], None] = lambda part: None,
+) -> LoadedCheckpoint:
+    """Read the checkpoint called ``name`` (``nano`` or a folder in any known layout).
+
+    ``dtype`` is the precision of the GPT; everything after it computes in float32, as the
+    originals do. ``progress`` hears the name of each part. Raises ``CheckpointError``.
+    """
+    folder = CheckpointFolder(find_checkpoint(name))
+    config = read_config(folder)
+    with _NoInit():
+        networks = build_networks(config, read_bigvgan_config(folder))
+    for part, tensors, keep in _parts(folder, config, networks):
+        progress(part)
+        load_part(getattr(networks, part), part, tensors, keep)
+    stats = read_tensors(folder.file(config.w2v_stat))
+    networks.w2v_bert.set_stats(stats["mean"], stats["var"])
+    _place(networks, device, dtype)
+    qwen = folder.root / config.qwen_emo_path
+    return LoadedCheckpoint(
+        folder=folder,
+        config=config,
+        networks=networks,
+        speaker_matrix=single(folder.file(config.spk_matrix)).to(device),
+        emotion_matrix=single(folder.file(config.emo_matrix)).to(device),
+        tokenizer_model=folder.file(config.dataset.bpe_model),
+        qwen_folder=qwen if qwen.is_dir() else None,
+        device=device,
+    )
+
+
+def read_config(folder: CheckpointFolder) -> CheckpointConfig:
+    """The folder's config.yaml, checked. Raises ``CheckpointError`` naming the field."""
+    try:
+        return CheckpointConfig.model_validate(folder.yaml("config.yaml"))
+    except ValidationError as error:
+        raise CheckpointError(_explain(folder.root / "config.yaml", error)) from None
+
+
+def read_bigvgan_config(folder: CheckpointFolder) -> BigvganConfig:
+    """The config.json beside the vocoder's weights; the official one when it has none."""
+    path = folder.auxiliary("bigvgan").parent / "config.json"
+    if not path.is_file():
+        return BigvganConfig()
+    try:
+        return BigvganConfig.model_validate(folder.yaml(str(path.relative_to(folder.root))))
+    except ValidationError as error:
+        raise CheckpointError(_explain(path, error)) from None
+
+
+def load_part(
+    module: nn.Module,
+    part: str,
+    tensors: Mapping[str, Tensor],
+    keep: Callable[[str], bool] = lambda key: True,
+) -> None:
+    """Give ``module`` its official ``tensors`` without copying them where it can be avoided.
+
+    Raises ``CheckpointError`` that names keys which are missing or have another shape.
+    """
+    want = module.state_dict()
+    have = {
+        key: tensor.detach().to(want[key].dtype) if key in want else tensor
+        for key, tensor in convert(part, tensors, keep).items()
+    }
+    missing = [key for key in want if key not in have]
+    wrong = [
+        f"{key} {tuple(have[key].shape)} instead of {tuple(want[key].shape)}"
+        for key in want
+        if key in have and have[key].shape != want[key].shape
+    ]
+    if missing or wrong:
+        what = [f"missing {key}" for key in missing] + wrong
+        raise CheckpointError(f"weights of {part} do not fit: {_some(what)}")
+    if unknown := [key for key in have if key not in want]:
+        logger.warning("weights of %s hold keys that are not needed: %s", part, _some(unknown))
+    module.load_state_dict({key: have[key] for key in want}, strict=True, assign=True)
+
+
+def _parts(
+    folder: CheckpointFolder, config: CheckpointConfig, networks: Networks
+) -> list[tuple[str, Mapping[str, Tensor], Callable[[str], bool]]]:
+    """Every part with its official tensors and a filter on our keys."""
+
+    def everything(key: str) -> bool:
+        return True
+
+    gpt = read_tensors(folder.file(config.gpt_checkpoint))
+    s2mel = read_tensors(folder.file(config.s2mel_checkpoint))
+    generator = read_tensors(folder.auxiliary("bigvgan"))
+    found: list[tuple[str, Mapping[str, Tensor], Callable[[str], bool]]] = [
+        ("gpt", gpt.get("model", gpt), everything)
+    ]
+    for part in _S2MEL_PARTS:
+        tensors = s2mel["net"][part] if "net" in s2mel else subset(s2mel, f"{part}.")
+        found.append((part, tensors, everything))
+    found.append(("bigvgan", generator.get("generator", generator), everything))
+    for part in ("semantic_codec", "campplus"):
+        found.append((part, read_tensors(folder.auxiliary(part)), everything))
+    found.append(("w2v_bert", read_tensors(folder.auxiliary("w2v_bert")), networks.w2v_bert.keeps))
+    return found
+
+
+def _place(networks: Networks, device: torch.device, dtype: torch.dtype) -> None:
+    for part in (*Networks.__slots__,):
+        module: nn.Module = getattr(networks, part)
+        module.eval().requires_grad_(False).to(device)
+    networks.gpt.to(dtype)
+
+
+def _explain(path: Path, error: ValidationError) -> str:
+    fields = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors()]
+    return f"{path} is not a valid configuration: {_some(fields)}"
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
