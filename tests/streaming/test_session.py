@@ -1,0 +1,503 @@
+"""The session: every cell of its table, turns, limits, accounts, ends."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import pytest
+
+from streaming import wire
+from streaming.effects import Audio, Begin, Close, Effect, Feed, Finish, Flush, Send, Stop
+from streaming.errors import (
+    Draining,
+    Internal,
+    Overloaded,
+    Stalled,
+    SynthesisFailed,
+    UnsupportedFormat,
+)
+from streaming.events import AudioFrame, ChunkDone, ChunkStarted, SpeechDone, Warned
+from streaming.fields import SpeechConfig
+from streaming.session import Limits, Session
+from streaming.speech import ChunkReport
+from streaming.states import TABLE, Signal, State
+
+LIMITS = Limits(
+    message_characters=100, context_characters=150, contexts=3, idle_s=10.0, session_s=100.0
+)
+GREETING = wire.SessionCreated(session_id="s", model="tone", version="1", limits={})
+
+
+def only_pcm(config: SpeechConfig) -> None:
+    if config.format != "pcm":
+        raise UnsupportedFormat("pcm only", param="format")
+
+
+def new_session() -> Session:
+    return Session(greeting=GREETING, limits=LIMITS, check=only_pcm, now_s=0.0)
+
+
+def send(session: Session, kind: str, now_s: float = 0.0, **fields: Any) -> list[Effect]:
+    return session.receive(json.dumps({"type": kind, **fields}), now_s)
+
+
+def started(index: int = 0, text: str = "Hello", first_sample: int = 0) -> ChunkStarted:
+    return ChunkStarted(
+        index=index,
+        text=text,
+        text_start=0,
+        text_end=len(text),
+        normalized_text=text.lower(),
+        first_sample=first_sample,
+        sample_rate_hz=1000,
+    )
+
+
+def frame(samples: int, first_sample: int = 0) -> AudioFrame:
+    return AudioFrame(pcm=bytes(2 * samples), first_sample=first_sample)
+
+
+def chunk_done(samples: int, index: int = 0) -> ChunkDone:
+    return ChunkDone(
+        index=index, samples=samples, duration_ms=float(samples), report=ChunkReport(retries=1)
+    )
+
+
+def spoken(samples: int = 100, characters: int = 5, chunks: int = 1) -> SpeechDone:
+    return SpeechDone(
+        chunks=chunks,
+        samples=samples,
+        characters_in=characters,
+        characters_spoken=characters,
+        first_audio_ms=5.0,
+        queue_ms=1.0,
+        rtf=0.5,
+    )
+
+
+def kinds(effects: list[Effect]) -> list[str]:
+    """Names of effects; messages by type."""
+    return [
+        effect.message.type if isinstance(effect, Send) else type(effect).__name__
+        for effect in effects
+    ]
+
+
+def messages(effects: list[Effect]) -> list[wire.ServerMessage]:
+    return [effect.message for effect in effects if isinstance(effect, Send)]
+
+
+def failure(effects: list[Effect]) -> wire.Failure:
+    (message,) = (m for m in messages(effects) if isinstance(m, wire.Failure))
+    return message
+
+
+def session_in(state: State) -> Session:
+    """A session whose context ``c`` is in that state; it has number 1 (0 blocks or is gone)."""
+    session = new_session()
+    if state is State.ABSENT:
+        return session
+    send(session, "input.text", context_id="blocker", text="Hello")
+    send(session, "input.text", context_id="c", text="Hello")
+    if state in (State.COMPLETE, State.FINISHING):
+        send(session, "input.done", context_id="c")
+    if state in (State.SPEAKING, State.FINISHING):
+        send(session, "input.cancel", context_id="blocker")
+        session.event(1, started(), 0.0)
+    return session
+
+
+def act(session: Session, signal: Signal) -> list[Effect]:
+    match signal:
+        case Signal.TEXT:
+            return send(session, "input.text", context_id="c", text="more")
+        case Signal.FLUSH:
+            return send(session, "input.flush", context_id="c")
+        case Signal.DONE:
+            return send(session, "input.done", context_id="c")
+        case Signal.CANCEL:
+            return send(session, "input.cancel", context_id="c")
+        case Signal.TURN:
+            return send(session, "input.cancel", context_id="blocker")
+        case Signal.OUTPUT:
+            return session.event(1, frame(3), 0.0)
+        case Signal.SPOKEN:
+            return session.event(1, spoken(), 0.0)
+        case Signal.RUN_SPOKEN:
+            return session.event(1, spoken(), 0.0)
+        case Signal.FAILED:
+            return session.failed(1, SynthesisFailed("no"))
+
+
+SPOKEN_END = (State.ABSENT, ["session.done"])
+CANCELLED = (State.ABSENT, ["Stop", "cancelled"])
+FAILED = (State.ABSENT, ["Stop", "error"])
+EXPECTED: dict[State, dict[Signal, tuple[State, list[str]]]] = {
+    State.ABSENT: {
+        Signal.TEXT: (State.SPEAKING, ["Begin", "Feed"]),
+        Signal.FLUSH: (State.ABSENT, ["warning"]),
+        Signal.DONE: (State.ABSENT, ["warning", "session.done"]),
+        Signal.CANCEL: (State.ABSENT, ["warning"]),
+        Signal.TURN: (State.ABSENT, ["warning"]),
+        Signal.OUTPUT: (State.ABSENT, []),
+        Signal.SPOKEN: (State.ABSENT, []),
+        Signal.FAILED: (State.ABSENT, []),
+    },
+    State.WAITING: {
+        Signal.TEXT: (State.WAITING, []),
+        Signal.FLUSH: (State.WAITING, []),
+        Signal.DONE: (State.COMPLETE, []),
+        Signal.CANCEL: CANCELLED,
+        Signal.TURN: (State.SPEAKING, ["Stop", "cancelled", "Begin", "Feed"]),
+        Signal.OUTPUT: (State.WAITING, []),
+        Signal.SPOKEN: (State.WAITING, []),
+        Signal.FAILED: FAILED,
+    },
+    State.COMPLETE: {
+        Signal.TEXT: (State.COMPLETE, []),
+        Signal.FLUSH: (State.COMPLETE, []),
+        Signal.DONE: (State.COMPLETE, []),
+        Signal.CANCEL: CANCELLED,
+        Signal.TURN: (State.FINISHING, ["Stop", "cancelled", "Begin", "Feed", "Finish"]),
+        Signal.OUTPUT: (State.COMPLETE, []),
+        Signal.SPOKEN: (State.COMPLETE, []),
+        Signal.FAILED: FAILED,
+    },
+    State.SPEAKING: {
+        Signal.TEXT: (State.SPEAKING, ["Feed"]),
+        Signal.FLUSH: (State.SPEAKING, ["Flush"]),
+        Signal.DONE: (State.FINISHING, ["Finish"]),
+        Signal.CANCEL: CANCELLED,
+        Signal.TURN: (State.SPEAKING, ["warning"]),
+        Signal.OUTPUT: (State.SPEAKING, ["Audio"]),
+        Signal.SPOKEN: SPOKEN_END,
+        Signal.FAILED: FAILED,
+    },
+    State.FINISHING: {
+        Signal.TEXT: (State.FINISHING, []),
+        Signal.FLUSH: (State.FINISHING, []),
+        Signal.DONE: (State.FINISHING, []),
+        Signal.CANCEL: CANCELLED,
+        Signal.TURN: (State.FINISHING, ["warning"]),
+        Signal.OUTPUT: (State.FINISHING, ["Audio"]),
+        Signal.SPOKEN: SPOKEN_END,
+        Signal.FAILED: FAILED,
+    },
+}
+
+
+def state_of_c(session: Session) -> State:
+    contexts = session._contexts
+    return contexts.state(next(iter(contexts.all("c")), None))
+
+
+@pytest.mark.parametrize("signal", [s for s in Signal if s is not Signal.RUN_SPOKEN])
+@pytest.mark.parametrize("state", list(State))
+def test_every_cell(state: State, signal: Signal) -> None:
+    session = session_in(state)
+    assert state_of_c(session) is state
+    effects = act(session, signal)
+    assert (state_of_c(session), kinds(effects)) == EXPECTED[state][signal]
+
+
+@pytest.mark.parametrize("state", [State.SPEAKING, State.FINISHING])
+def test_the_cells_of_a_context_with_another_run(state: State) -> None:
+    session = session_in(State.SPEAKING)
+    assert kinds(send(session, "input.text", context_id="c", text="b", voice="bob")) == ["Finish"]
+    if state is State.FINISHING:
+        send(session, "input.done", context_id="c")
+    effects = act(session, Signal.RUN_SPOKEN)
+    assert kinds(effects) == ["Begin", "Feed"] + ["Finish"] * (state is State.FINISHING)
+    assert isinstance(effects[0], Begin)
+    assert effects[0].config.voice == "bob"
+    assert state_of_c(session) is state
+
+
+def test_the_table_is_total_and_nothing_speaks_without_a_turn() -> None:
+    assert set(TABLE) == {(state, signal) for state in State for signal in Signal}
+    for state in (State.ABSENT, State.WAITING, State.COMPLETE):
+        assert TABLE[state, Signal.RUN_SPOKEN] == (state, "ignore")
+        assert TABLE[state, Signal.OUTPUT] == (state, "ignore")
+
+
+def test_greeting_and_ping() -> None:
+    session = new_session()
+    assert messages(session.open()) == [GREETING]
+    assert messages(send(session, "ping")) == [wire.Pong()]
+
+
+def test_accounts_go_on_over_chunks_and_runs() -> None:
+    session = new_session()
+    send(session, "input.text", text="Hello")
+    one = [session.event(0, e, 0.0) for e in (started(), frame(60), frame(40), chunk_done(100))]
+    send(session, "input.text", text=" you", emotion={"text": "sad"})
+    send(session, "input.done")
+    session.event(0, spoken(100, 5), 0.0)
+    two = [session.event(0, e, 0.0) for e in (started(), frame(50), chunk_done(50))]
+    end = session.event(0, spoken(50, 4), 0.0)
+    starts = [m for part in one + two for m in messages(part) if isinstance(m, wire.AudioStart)]
+    dones = [m for part in one + two for m in messages(part) if isinstance(m, wire.AudioDone)]
+    assert [(s.sentence_index, s.first_sample) for s in starts] == [(0, 0), (1, 100)]
+    assert [(d.sentence_index, d.samples, d.total_bytes) for d in dones] == [
+        (0, 100, 200),
+        (1, 50, 100),
+    ]
+    assert dones[0].quality == {"retries": 1, "trimmed_ms": 0.0}
+    (done,) = messages(end)
+    assert isinstance(done, wire.SessionDone)
+    assert (done.total_sentences, done.total_samples) == (2, 150)
+    assert (done.characters_in, done.characters_spoken) == (9, 9)
+    assert done.timings == {"first_audio_ms": 5.0, "queue_ms": 1.0, "rtf": 0.5}
+
+
+def test_a_field_that_changes_nothing_begins_no_run() -> None:
+    session = new_session()
+    send(session, "session.config", voice="anna")
+    send(session, "input.text", text="a", voice="anna", speed=1.0)
+    assert kinds(send(session, "input.text", text="b", voice="anna")) == ["Feed"]
+
+
+def test_an_override_holds_for_its_context_only() -> None:
+    session = new_session()
+    send(session, "input.text", text="a", voice="bob")
+    send(session, "input.done")
+    session.event(0, spoken(), 0.0)
+    (begin, *_) = send(session, "input.text", text="b")
+    assert isinstance(begin, Begin)
+    assert begin.config.voice is None
+
+
+def test_what_holds_for_a_whole_context_cannot_change_inside() -> None:
+    session = new_session()
+    send(session, "input.text", text="a")
+    effects = send(session, "input.text", text="b", sample_rate=8000)
+    assert kinds(effects) == ["Stop", "error"]
+    assert failure(effects).param == "sample_rate"
+    send(session, "input.text", text="a")
+    assert failure(send(session, "session.config", framing="tagged")).param == "framing"
+    assert failure(send(session, "input.text", text="b", framing="tagged")).param == "framing"
+
+
+@pytest.mark.parametrize("framing", ["plain", "tagged"])
+@pytest.mark.parametrize("encoding", ["binary", "base64"])
+def test_sequence_numbers_and_offsets_never_skip(framing: str, encoding: str) -> None:
+    session = new_session()
+    send(session, "session.config", framing=framing, encoding=encoding)
+    send(session, "input.text", text="Hello")
+    session.event(0, started(), 0.0)
+    payloads = []
+    for samples in (10, 20, 30):
+        (effect,) = session.event(0, frame(samples), 0.0)
+        assert isinstance(effect, Audio)
+        assert effect.duration_s == samples / 1000
+        payloads.append(effect.payload)
+    expected = [(0, 0, 0, bytes(20)), (0, 1, 10, bytes(40)), (0, 2, 30, bytes(60))]
+    if encoding == "base64":
+        deltas = [p for p in payloads if isinstance(p, wire.AudioDelta)]
+        assert expected == [
+            (d.utterance_index, d.sequence, d.first_sample, base64.b64decode(d.audio))
+            for d in deltas
+        ]
+    elif framing == "tagged":
+        assert expected == [wire.untag(p) for p in payloads if isinstance(p, bytes)]
+    else:
+        assert payloads == [audio for *_, audio in expected]
+
+
+def test_contexts_take_turns_unless_frames_are_tagged() -> None:
+    session = new_session()
+    send(session, "input.text", context_id="a", text="x")
+    assert kinds(send(session, "input.text", context_id="b", text="x")) == []
+    tagged = new_session()
+    send(tagged, "session.config", framing="tagged")
+    send(tagged, "input.text", context_id="a", text="x")
+    assert kinds(send(tagged, "input.text", context_id="b", text="x")) == ["Begin", "Feed"]
+    send(tagged, "input.done", context_id="a")
+    # Same id, new context: told apart by the listener only if it waits.
+    assert kinds(send(tagged, "input.text", context_id="a", text="y")) == []
+    assert kinds(tagged.event(0, spoken(), 0.0)) == ["session.done", "Begin", "Feed"]
+
+
+def test_waiting_text_and_flushes_keep_their_order() -> None:
+    session = session_in(State.WAITING)
+    send(session, "input.flush", context_id="c")
+    send(session, "input.text", context_id="c", text=" you")
+    effects = send(session, "input.cancel", context_id="blocker")[2:]
+    assert effects[1:] == [
+        Feed(context=1, text="Hello"),
+        Flush(context=1),
+        Feed(context=1, text=" you"),
+    ]
+
+
+def test_cancel_ends_every_context_of_the_id_and_later_events_are_dropped() -> None:
+    session = session_in(State.FINISHING)
+    session.event(1, frame(7), 0.0)
+    send(session, "input.text", context_id="c", text="next")
+    effects = send(session, "input.cancel", context_id="c")
+    assert effects[0] == Stop(context=1)
+    assert [m.sent_samples for m in messages(effects) if isinstance(m, wire.Cancelled)] == [7, 0]
+    for event in (frame(5), chunk_done(5), spoken(), Warned(code="x", message="x")):
+        assert session.event(1, event, 0.0) == []
+    assert session.failed(1, SynthesisFailed("late")) == []
+
+
+def test_cancel_tells_how_much_text_was_heard() -> None:
+    def heard(played: int) -> int | None:
+        session = new_session()
+        send(session, "input.text", text="HelloWorld")
+        session.event(0, started(text="Hello"), 0.0)
+        session.event(0, frame(100), 0.0)
+        session.event(0, chunk_done(100), 0.0)
+        world = ChunkStarted(
+            index=1,
+            text="World",
+            text_start=5,
+            text_end=10,
+            normalized_text="world",
+            first_sample=100,
+            sample_rate_hz=1000,
+        )
+        session.event(0, world, 0.0)
+        session.event(0, frame(200, 100), 0.0)
+        (cancelled,) = messages(send(session, "input.cancel", played_samples=played))
+        assert isinstance(cancelled, wire.Cancelled)
+        assert cancelled.sent_samples == 300
+        return cancelled.heard_text_end
+
+    assert [heard(n) for n in (0, 40, 100)] == [0, 2, 5]
+    # 200 samples at 1 kHz into a chunk that is not complete: 15 characters a second.
+    assert heard(300) == heard(10**9) == 8
+
+
+def test_a_context_without_sound_ends_with_a_warning() -> None:
+    session = new_session()
+    send(session, "input.text", text="...")
+    send(session, "input.done")
+    session.event(0, Warned(code="empty_input", message="nothing"), 0.0)
+    assert kinds(session.event(0, spoken(0, 0, 0), 0.0)) == ["session.done"]
+    send(session, "input.text", text="...")
+    assert kinds(session.event(1, spoken(0, 0, 0), 0.0)) == ["warning", "session.done"]
+
+
+def test_empty_text_is_no_op() -> None:
+    session = new_session()
+    assert send(session, "input.text", text="") == []
+    assert session.live == 0
+
+
+def test_surrogates_are_joined_over_messages_and_refused_alone() -> None:
+    session = new_session()
+    send(session, "input.text", text="a\ud83d")
+    assert send(session, "input.text", text="\ude00") == [Feed(context=0, text="\U0001f600")]
+    send(session, "input.text", text="\ud83d")
+    effects = send(session, "input.done")
+    assert kinds(effects) == ["Stop", "error"]
+    assert failure(effects).code == "invalid_text"
+    assert failure(effects).context_id == "default"
+    assert failure(send(session, "input.text", text="\ude00")).code == "invalid_text"
+    send(session, "input.text", text="a\ud83d")
+    assert kinds(send(session, "session.close"))[:2] == ["Stop", "error"]
+
+
+def test_limits() -> None:
+    session = new_session()
+    assert failure(send(session, "input.text", text="x" * 101)).code == "text_too_long"
+    send(session, "input.text", text="x" * 100)
+    effects = send(session, "input.text", text="x" * 51)
+    assert kinds(effects) == ["Stop", "error"]
+    assert failure(effects).code == "text_too_long"
+    for context_id in "abc":
+        send(session, "input.text", context_id=context_id, text="x")
+    refused = failure(send(session, "input.text", context_id="d", text="x"))
+    assert (refused.code, refused.param, refused.context_id) == ("bad_config", "context_id", "d")
+    assert session.live == 3
+
+
+def test_a_bad_field_ends_the_context_it_was_sent_to() -> None:
+    session = session_in(State.SPEAKING)
+    effects = send(session, "input.text", context_id="c", text="x", speed=99)
+    assert kinds(effects) == ["Stop", "error"]
+    assert failure(effects).param == "speed"
+    fresh = failure(send(session, "input.text", context_id="n", text="x", format="mp3"))
+    assert (fresh.code, fresh.context_id) == ("unsupported_format", "n")
+    finishing = session_in(State.FINISHING)
+    assert kinds(send(finishing, "input.text", context_id="c", text="x", speed=9)) == ["error"]
+    assert state_of_c(finishing) is State.FINISHING
+    assert failure(send(session, "session.config", format="wav")).context_id is None
+
+
+def test_the_third_bad_message_in_a_row_closes() -> None:
+    session = session_in(State.SPEAKING)
+    assert kinds(session.receive("{", 0.0)) == ["error"]
+    assert kinds(session.receive(b"\0\0", 0.0)) == ["error"]
+    send(session, "ping")
+    assert kinds(session.receive("{", 0.0)) == ["error"]
+    assert kinds(session.receive("[]", 0.0)) == ["error"]
+    effects = session.receive(b"", 0.0)
+    assert kinds(effects) == ["error", "Stop", "error", "Close"]
+    assert isinstance(effects[-1], Close)
+    assert effects[-1].code == "bad_message"
+    assert send(session, "ping") == [] == session.tick(1e9) == session.event(1, frame(1), 0.0)
+    assert session.failed(1, SynthesisFailed("x")) == []
+
+
+def test_idle_and_old_sessions_end() -> None:
+    session = session_in(State.SPEAKING)
+    session.event(1, frame(1), 5.0)
+    assert session.tick(15.0) == []
+    effects = session.tick(15.1)
+    assert kinds(effects) == ["Stop", "error", "Close"]
+    assert effects[-1] == Close(code="idle", reason="nothing was said for 10 s")
+    assert kinds(new_session().tick(10.1)) == ["error", "Close"]
+    finishing = session_in(State.FINISHING)
+    assert finishing.tick(50.0) == []
+    assert kinds(finishing.tick(100.1)) == ["warning"]
+    assert kinds(finishing.event(1, spoken(), 101.0)) == ["session.done", "Close"]
+
+
+def test_close_finishes_what_is_open() -> None:
+    session = session_in(State.SPEAKING)
+    assert kinds(send(session, "session.close")) == ["Finish"]
+    assert failure(send(session, "input.text", context_id="n", text="x")).code == "bad_message"
+    assert session.event(1, spoken(), 0.0)[-1] == Close()
+    assert session.closed
+    assert new_session().receive('{"type": "session.close"}', 0.0) == [Close()]
+
+
+def test_draining_lets_live_contexts_finish_and_opens_none() -> None:
+    error = Draining("going down", retry_after_s=5.0)
+    session = session_in(State.SPEAKING)
+    assert session.drain(error) == []
+    assert kinds(send(session, "input.text", context_id="c", text="x")) == ["Feed"]
+    refused = failure(send(session, "input.text", context_id="n", text="x"))
+    assert (refused.code, refused.retry_after_s) == ("draining", 5.0)
+    assert kinds(send(session, "input.done", context_id="c")) == ["Finish"]
+    effects = session.event(1, spoken(), 0.0)
+    assert kinds(effects) == ["session.done", "error", "Close"]
+    assert effects[-1] == Close(code="draining")
+    assert kinds(new_session().drain(error)) == ["error", "Close"]
+
+
+@pytest.mark.parametrize("error", [Overloaded("full", retry_after_s=1.0), Internal("internal")])
+def test_some_failures_end_the_session(error: Overloaded | Internal) -> None:
+    session = session_in(State.SPEAKING)
+    effects = session.failed(1, error)
+    assert kinds(effects) == ["Stop", "error", "Close"]
+    assert failure(effects).request_id == "s-1"
+    assert session.end(error) == []
+
+
+def test_a_stalled_session_tells_every_context() -> None:
+    session = session_in(State.WAITING)
+    effects = session.end(Stalled("nothing was read"))
+    assert kinds(effects) == ["Stop", "error", "Stop", "error", "Close"]
+    assert session.live == 0
+
+
+def test_finish_follows_done() -> None:
+    session = new_session()
+    send(session, "input.text", text="x")
+    assert send(session, "input.done") == [Finish(context=0)]
