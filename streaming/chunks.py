@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from streaming.errors import TextTooLong
+from streaming.pieces import LONGEST_PIECE, Cut, Lexer, Piece, cut_after, joined
+
+_CHARACTERS_PER_TOKEN = 16
+_WEIGHED_TOGETHER = 32
+"""A token counts as at most so many characters, which bounds the buffer; pieces are weighed in
+groups of so many, since each weighed alone is rounded up."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextChunk:
-    """A piece of a context's text, ``[start, end)`` in its characters."""
+    """A piece of a context's text, ``[start, end)`` in its characters, without outer spaces."""
 
     text: str
     index: int
@@ -21,8 +29,11 @@ class TextChunk:
 class TextChunker:
     """Cuts text that arrives in any pieces; the cuts depend on the text alone.
 
-    ``is_last`` is set on the last chunk that ``finish`` gives; there is none after a flush with
-    nothing behind it.
+    The first chunk ends at the first clause with ``first_min_tokens``, later ones at the first
+    sentence that fills half of a cap that doubles from ``first_max_tokens`` to ``max_tokens``;
+    where there is none, at the best place below the cap. Only a word longer than its cap may go up
+    to ``max_tokens``. ``is_last`` is set on the last chunk that ``finish`` gives; there is none
+    after a flush with nothing behind it.
     """
 
     def __init__(
@@ -34,34 +45,186 @@ class TextChunker:
         first_min_tokens: int = 4,
         limit_characters: int = 1_000_000,
     ) -> None:
-        self._estimate_tokens = estimate_tokens
+        self._scale = _Scale(estimate_tokens)
+        self._first_cap = max(1, min(first_max_tokens, max_tokens))
+        self._max_cap = max(1, max_tokens)
+        self._first_min = max(1, min(first_min_tokens, self._first_cap))
+        self._least_tail = max(1.0, self._first_min / 2)
+        self._limit_characters = limit_characters
+        self._lexer = Lexer()
+        self._index = 0
+        self._ramp = 0
+        self._cap = self._first_cap
+        self._pieces: list[Piece] = []
+        self._hold([])
 
     @property
     def characters_in(self) -> int:
         """Characters fed so far."""
-        return 0
+        return self._lexer.offset
 
     @property
     def buffered(self) -> int:
         """Characters that wait for more text."""
-        return 0
+        if self._pieces:
+            return self._lexer.offset - self._pieces[0].start
+        return len(self._lexer.open_text)
 
     @property
     def buffered_is_clause_end(self) -> bool:
         """Whether what is buffered ends a clause, so that it may be flushed after a while."""
-        return False
+        text = self._lexer.open_text.rstrip()
+        cut = cut_after(text[-LONGEST_PIECE:], " ") if text else Cut.NEVER
+        return cut >= Cut.CLAUSE
 
     def feed(self, text: str) -> list[TextChunk]:
         """Chunks that more text can no longer change.
 
-        Raises ``TextTooLong`` when the context exceeds ``limit_characters``.
+        Raises ``TextTooLong`` when the context exceeds ``limit_characters``; nothing is taken then.
         """
-        return []
+        if self._lexer.offset + len(text) > self._limit_characters:
+            raise TextTooLong(f"A context may hold {self._limit_characters} characters.")
+        chunks: list[TextChunk] = []
+        for character in text:
+            self._lexer.feed(character)
+            if self._lexer.ready:
+                chunks += self._take_ready()
+        return chunks
 
     def flush(self) -> list[TextChunk]:
         """Everything that is buffered; the context goes on and ramps up again."""
-        return []
+        chunks = self._drain(last=False)
+        self._ramp = 0
+        self._hold([])
+        return chunks
 
     def finish(self) -> list[TextChunk]:
         """Everything that is buffered; there is no more text."""
-        return []
+        return self._drain(last=True)
+
+    def _drain(self, *, last: bool) -> list[TextChunk]:
+        self._lexer.close()
+        chunks = self._take_ready()
+        while self._pieces:
+            if self._scale.of(self._pieces) <= self._cap:
+                chunks.append(self._cut(len(self._pieces), last=last))
+            elif count := self._best(final=True):
+                chunks.append(self._cut(count))
+            else:
+                self._cap = self._max_cap
+        return chunks
+
+    def _take_ready(self) -> list[TextChunk]:
+        ready, self._lexer.ready = self._lexer.ready, []
+        chunks: list[TextChunk] = []
+        for piece in ready:
+            self._scale.weigh(piece)
+            self._add(piece)
+            while count := self._decided():
+                chunks.append(self._cut(count))
+        return chunks
+
+    def _hold(self, pieces: list[Piece]) -> None:
+        """Start a chunk with these pieces."""
+        self._cap = min(self._max_cap, self._first_cap << min(self._ramp, 30))
+        self._least = self._first_min if self._ramp == 0 else self._cap // 2
+        self._wanted = Cut.CLAUSE if self._ramp == 0 else Cut.SENTENCE
+        self._pieces = []
+        self._tokens = 0.0
+        self._early: tuple[int, float] | None = None
+        for piece in pieces:
+            self._add(piece)
+
+    def _add(self, piece: Piece) -> None:
+        self._pieces.append(piece)
+        self._tokens += piece.tokens
+        wanted = self._early is None and piece.cut >= self._wanted and self._tokens >= self._least
+        if wanted and self._least <= self._scale.of(self._pieces) <= self._cap:
+            self._early = len(self._pieces), self._tokens
+
+    def _decided(self) -> int:
+        """How many pieces make the next chunk, 0 while more text could change that."""
+        if self._early and self._tokens - self._early[1] >= self._least_tail:
+            return self._early[0]
+        if self._tokens >= self._cap + self._least_tail:
+            if count := self._best(final=False):
+                return count
+            self._cap = self._max_cap
+        return 0
+
+    def _best(self, *, final: bool) -> int:
+        """How many pieces to cut off at the cap; 0 when only ``max_tokens`` would do."""
+        goal = self._tokens / 2 if final and self._tokens <= 2 * self._cap else self._cap
+        budget = float(self._cap)
+        while True:
+            count, fits = self._most_welcome(goal, budget)
+            if count == 0 and self._cap == self._max_cap:
+                count = fits or self._split_first()
+            if count <= 1 or self._scale.of(self._pieces[:count]) <= self._cap:
+                return count
+            budget *= 0.9
+
+    def _most_welcome(self, goal: float, budget: float) -> tuple[int, int]:
+        """The best place within the budget that leaves no tiny tail, and the last place at all."""
+        least = min(self._least, self._cap / 3)
+        best, count, fits, tokens = (False, Cut.NEVER, 0.0), 0, 0, 0.0
+        for at, piece in enumerate(self._pieces[:-1], start=1):
+            tokens += piece.tokens
+            if tokens > budget:
+                break
+            fits = at
+            balanced = least <= tokens <= self._tokens - self._least_tail
+            score = (balanced, piece.cut, -abs(goal - tokens))
+            if piece.cut and (count == 0 or score > best):
+                best, count = score, at
+        return count, fits
+
+    def _split_first(self) -> int:
+        """Cut a piece that is longer than any chunk may be."""
+        first, *others = self._pieces
+        size = len(first.text)
+        while size > 1 and self._scale.tokens(first.text[:size]) > self._cap:
+            size -= max(1, size // 8)
+        if size < len(first.text):
+            self._pieces = [*first.split(size), *others]
+            for piece in self._pieces[:2]:
+                self._scale.weigh(piece)
+            self._tokens = sum(piece.tokens for piece in self._pieces)
+        return 1
+
+    def _cut(self, count: int, *, last: bool = False) -> TextChunk:
+        pieces, rest = self._pieces[:count], self._pieces[count:]
+        chunk = TextChunk(
+            text=joined(pieces),
+            index=self._index,
+            start=pieces[0].start,
+            end=pieces[-1].start + len(pieces[-1].text),
+            is_first=self._index == 0,
+            is_last=last and not rest,
+        )
+        self._index += 1
+        self._ramp += 1
+        self._hold(rest)
+        return chunk
+
+
+class _Scale:
+    """Weighs pieces in tokens: exactly, or one after another at little cost."""
+
+    def __init__(self, estimate_tokens: Callable[[str], int]) -> None:
+        self.tokens = estimate_tokens
+        self._group = ""
+        self._group_tokens = estimate_tokens("")
+
+    def of(self, pieces: list[Piece]) -> int:
+        """What these pieces weigh together."""
+        return self.tokens(joined(pieces))
+
+    def weigh(self, piece: Piece) -> None:
+        """Set what a piece adds to those weighed before it."""
+        length = len(piece.text) + len(piece.space)
+        if len(self._group) > _WEIGHED_TOGETHER:
+            self._group, self._group_tokens = "", self.tokens("")
+        self._group += piece.text + piece.space[:1]
+        before, self._group_tokens = self._group_tokens, self.tokens(self._group)
+        piece.tokens = max(self._group_tokens - before, length / _CHARACTERS_PER_TOKEN)
