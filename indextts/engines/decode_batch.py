@@ -22,15 +22,16 @@ from indextts.tensors import Codes, Latents, Prompt
 class Row:
     """One generation in progress; ``length`` counts its cached positions.
 
-    ``abandoned`` may be set by another thread at any time; the batch drops the row before it does
-    anything else.
+    ``outcome`` is there when it ended well, ``broken`` tells that the model computed numbers that
+    are not finite. ``abandoned`` may be set by another thread at any time; the batch drops the row
+    before it does anything else.
     """
 
     params: SamplingParams
     length: int = 0
     codes: list[int] = field(default_factory=list)
     states: list[Tensor] = field(default_factory=list)
-    stopped: bool = False
+    outcome: Generation | None = None
     broken: bool = False
     abandoned: bool = False
     _generator: torch.Generator = field(default_factory=torch.Generator)
@@ -40,20 +41,12 @@ class Row:
 
     @property
     def ended(self) -> bool:
-        """Whether no further code will come: stop code, budget used up, or bad numbers."""
-        return self.stopped or self.broken or len(self.codes) >= self.params.max_codes
+        """Whether no further code will come."""
+        return self.broken or self.outcome is not None
 
     def uniform(self) -> float:
         """The number in [0, 1) that draws the next code: a function of seed and step alone."""
         return torch.rand((), generator=self._generator).item()
-
-    def take(self, code: int, state: Tensor, stop_code: int) -> None:
-        """Note the next code and the state ``[C]`` that chose it; -1 means bad numbers."""
-        self.broken = code < 0
-        self.stopped = code == stop_code
-        if not self.broken and not self.stopped:
-            self.codes.append(code)
-            self.states.append(state)
 
 
 class DecodeBatch:
@@ -68,7 +61,7 @@ class DecodeBatch:
         self._rows: list[Row] = []
         self._settings: SamplingRows | None = None
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def join(self, row: Row, prompt: Prompt) -> None:
         """Prefill ``[1, P, C]`` into a free place of the cache and choose the row's first code."""
         self._drop_finished()
@@ -82,7 +75,7 @@ class DecodeBatch:
         self._arrange()
         self._choose(index, prompt_states[:, -1])
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def step(self) -> None:
         """One more code for every row."""
         self._drop_finished()
@@ -96,17 +89,6 @@ class DecodeBatch:
             row.length += 1
         self._choose(0, states[:, 0])
 
-    def generation(self, row: Row) -> Generation:
-        """Codes ``[1, S]`` and latents ``[1, S, C]`` of a row that ended."""
-        width = self._model.sizes.width
-        latents = torch.stack(row.states) if row.states else torch.zeros(0, width)
-        codes = torch.tensor(row.codes, dtype=torch.long)
-        return Generation(
-            codes=Codes(codes[None].to(self._device)),
-            latents=Latents(latents[None].to(self._device)),
-            stopped=row.stopped,
-        )
-
     def _choose(self, first: int, states: Tensor) -> None:
         """Draw a code for each row from ``first`` on, by its state ``[n, C]``."""
         assert self._settings is not None
@@ -117,7 +99,21 @@ class DecodeBatch:
         codes = draw(self._model.mel_head(states).float(), seen, settings, uniform)
         seen.scatter_(1, codes.clamp(min=0)[:, None], True)
         for row, code, state in zip(rows, codes.tolist(), states.float().unbind(), strict=True):
-            row.take(code, state, self._model.sizes.stop_code)
+            self._take(row, code, state)
+
+    def _take(self, row: Row, code: int, state: Tensor) -> None:
+        """Note a row's next code and the state ``[C]`` that chose it; -1 means bad numbers."""
+        row.broken = code < 0
+        stopped = code == self._model.sizes.stop_code
+        if not row.broken and not stopped:
+            row.codes.append(code)
+            row.states.append(state)
+        if stopped or len(row.codes) >= row.params.max_codes:
+            latents = torch.stack(row.states) if row.states else state.new_zeros(0, len(state))
+            codes = torch.tensor(row.codes, dtype=torch.long, device=self._device)
+            row.outcome = Generation(
+                codes=Codes(codes[None]), latents=Latents(latents[None]), stopped=stopped
+            )
 
     def _drop_finished(self) -> None:
         """Close the gaps that rows leave behind, so that rows in use stay ``0 .. n - 1``."""

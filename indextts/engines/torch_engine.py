@@ -98,7 +98,7 @@ class TorchEngine:
     async def start(self) -> None:
         """Allocate the cache and begin to serve; starting twice is starting once."""
         if self._serving is None:
-            self._batch = await self._worker.run(self._new_batch, Urgency(), name="gpt cache")
+            self._batch = await self._worker.run(self._new_batch, Urgency(), name="gpt.cache")
             self._serving = asyncio.create_task(self._serve(), name="torch engine")
 
     async def close(self) -> None:
@@ -172,7 +172,7 @@ class TorchEngine:
             try:
                 if self._batch is None:
                     self._batch = await self._worker.run(
-                        self._new_batch, Urgency(), name="gpt cache"
+                        self._new_batch, Urgency(), name="gpt.cache"
                     )
                 await self._join_next(self._batch)
                 await self._step(self._batch)
@@ -189,16 +189,14 @@ class TorchEngine:
         request = min(waiting, key=lambda one: one.urgency.key())
         request.joined = True
         work = partial(batch.join, request.row, request.prompt)
-        await self._run([request], batch, work, f"gpt prefill {request.request_id}")
+        await self._run([request], work, "gpt.prefill")
 
     async def _step(self, batch: DecodeBatch) -> None:
         running = [request for request in self._requests.values() if request.joined]
         if running:
-            await self._run(running, batch, batch.step, "gpt step")
+            await self._run(running, batch.step, "gpt.step")
 
-    async def _run(
-        self, requests: Sequence[_Request], batch: DecodeBatch, work: Callable[[], None], name: str
-    ) -> None:
+    async def _run(self, requests: Sequence[_Request], work: Callable[[], None], name: str) -> None:
         """Run a work item for ``requests`` and hand results to those that ended.
 
         The item is withdrawn before it begins when all of them are abandoned.
@@ -216,17 +214,18 @@ class TorchEngine:
         elif not all(request.row.abandoned for request in requests):
             raise EngineFailed("the worker dropped an item")
         for request in requests:
-            self._deliver(request, batch)
+            self._deliver(request)
 
-    def _deliver(self, request: _Request, batch: DecodeBatch) -> None:
+    def _deliver(self, request: _Request) -> None:
+        """Hand over the outcome of a request that ended, and free its place."""
         row = request.row
-        if not row.ended or request.result.done():
+        if not row.ended or row.abandoned or request.result.done():
             return
-        self._requests.pop(request.request_id, None)
-        if row.broken:
-            request.result.set_exception(EngineFailed("the model computed bad numbers"))
+        del self._requests[request.request_id]
+        if row.outcome is not None:
+            request.result.set_result(row.outcome)
         else:
-            request.result.set_result(batch.generation(row))
+            request.result.set_exception(EngineFailed("the model computed bad numbers"))
 
     def _abandon(self, request: _Request) -> None:
         """Nobody waits for ``request`` any more: free its place, withdraw work for it alone."""
