@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -121,7 +123,9 @@ def judge(arrays: Arrays, got: Tensors, inputs: Iterable[str], ctx: GoldenContex
                 tolerance=ctx.tolerance(name),
                 ok=informative,
                 informative=informative,
-                detail="not computed" if informative else "unknown array",
+                detail="not computed"
+                if informative
+                else "unknown array, or official files missing",
             )
         )
     return checks
@@ -161,3 +165,26 @@ def _official_shapes(
         return [(f"{key}_g", (shape[0], *[1] * (len(shape) - 1))), (f"{key}_v", shape)]
     turned = part == "gpt" and _GPT2_MATRIX.search(key)
     return [(key, shape[::-1] if turned else shape)]
+
+
+@contextmanager
+def capture(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """Outputs of ``modules`` under their names, filled in as they run inside the block."""
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str, module: nn.Module, args: object, output: Any) -> None:
+        outputs[name] = output[0] if isinstance(output, tuple) else output
+
+    handles = [
+        module.register_forward_hook(partial(keep, name)) for name, module in modules.items()
+    ]
+    try:
+        yield outputs
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def tensors(arrays: Arrays, *names: str) -> list[Tensor]:
+    """Arrays of a set as tensors."""
+    return [torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in names]
