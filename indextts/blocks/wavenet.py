@@ -83,6 +83,9 @@ class WaveNet(nn.Module):
         super().__init__()
         if kernel_size % 2 == 0:
             raise ValueError(f"kernel size {kernel_size} is even")
+        self.kernel_size = kernel_size
+        self.reach_frames = layers * (kernel_size // 2)
+        """Frames on each side of one that the whole net looks at."""
         self.cond_layer = PointwiseConv(channels, 2 * channels * layers)
         self.in_layers = nn.ModuleList(
             WindowConv(channels, 2 * channels, kernel_size) for _ in range(layers)
@@ -91,6 +94,10 @@ class WaveNet(nn.Module):
             PointwiseConv(channels, channels if i == layers - 1 else 2 * channels)
             for i in range(layers)
         )
+
+    def windows(self, lengths: Tensor, frames: int) -> Windows:
+        """Windows of all layers for rows with ``lengths [B]``, padded to ``frames``."""
+        return mirrored_windows(lengths, frames, self.kernel_size)
 
     def conditions(self, g: Tensor) -> Tensor:
         """Global condition ``g [N, C]`` -> terms of all layers ``[N, layers, 2C]``."""

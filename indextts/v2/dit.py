@@ -16,12 +16,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from indextts.blocks.wavenet import PointwiseConv, WaveNet, Windows, mirrored_windows
+from indextts.blocks.wavenet import PointwiseConv, WaveNet, Windows
 from indextts.v2.config import S2melConfig
 
 _FREQUENCIES = 128
 _MAX_PERIOD = 10000.0
 _TIME_SCALE = 1000.0
+_ROTARY_BASE = 10000.0
 _RMS_EPS = 1e-5
 _LAYER_NORM_EPS = 1e-6
 _FFN_MULTIPLE = 256
@@ -57,13 +58,14 @@ class TimeTerms:
 class RowLayout:
     """Positions and edges of right-padded rows.
 
-    ``cos`` and ``sin`` ``[T, 1, head_dim]`` of the rotation (``sin`` negative on even channels),
-    ``key_mask`` ``[B, 1, 1, T]`` or absent when no row is padded.
+    ``rotation`` complex ``[T, 1, head_dim / 2]``; ``key_mask`` ``[B, 1, 1, T]`` or absent when no
+    row is padded. Nothing after the last attention's keys is computed for frames before ``first``;
+    ``windows`` are those of the frames from there on.
     """
 
-    cos: Tensor
-    sin: Tensor
+    rotation: Tensor
     key_mask: Tensor | None
+    first: int
     windows: Windows
 
 
@@ -113,18 +115,25 @@ class Attention(nn.Module):
         self.wqkv = nn.Linear(width, 3 * width, bias=False)
         self.wo = nn.Linear(width, width, bias=False)
 
-    def forward(self, x: Tensor, layout: RowLayout) -> Tensor:
-        """``[B, T, H] -> [B, T, H]``."""
-        qkv = self.wqkv(x).unflatten(-1, (3 * self.heads, -1))
-        qk, v = qkv[:, :, : 2 * self.heads], qkv[:, :, 2 * self.heads :]
-        swapped = qk.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
-        qk = (qk * layout.cos + swapped * layout.sin).to(v)  # rotated in float32
-        q, k = qk.chunk(2, dim=2)
+    def forward(self, x: Tensor, layout: RowLayout, first: int) -> Tensor:
+        """``[B, T, H] -> [B, T - first, H]``: only the frames from ``first`` on ask."""
+        batch, frames, width = x.shape
+        q = F.linear(x[:, first:], self.wqkv.weight[:width])
+        q = q.view(batch, frames - first, self.heads, -1)
+        kv = F.linear(x, self.wqkv.weight[width:]).view(batch, frames, 2 * self.heads, -1)
+        k, v = kv.chunk(2, dim=2)
+        q, k = _rotate(q, layout.rotation[first:]), _rotate(k, layout.rotation)
         mixed = F.scaled_dot_product_attention(
             q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), attn_mask=layout.key_mask
         )
         out: Tensor = self.wo(mixed.transpose(1, 2).flatten(2))
         return out
+
+
+def _rotate(x: Tensor, rotation: Tensor) -> Tensor:
+    """Turn the interleaved channel pairs of ``[B, T, heads, head_dim]``, in float32."""
+    pairs = torch.view_as_complex(x.float().view(*x.shape[:-1], -1, 2))
+    return torch.view_as_real(pairs * rotation).flatten(-2).to(x.dtype)
 
 
 class FeedForward(nn.Module):
@@ -156,12 +165,21 @@ class DitBlock(nn.Module):
         self.register_load_state_dict_pre_hook(_leave_out_unused_skip)  # type: ignore[no-untyped-call]
 
     def forward(
-        self, x: Tensor, skip: Tensor | None, scale: Tensor, shift: Tensor, layout: RowLayout
+        self,
+        x: Tensor,
+        skip: Tensor | None,
+        scale: Tensor,
+        shift: Tensor,
+        layout: RowLayout,
+        first: int,
     ) -> Tensor:
-        """``x`` and ``skip`` ``[B, T, H]``, ``scale`` and ``shift`` ``[B or 1, 2, H]``."""
+        """``x`` and ``skip`` ``[B, T, H]``, ``scale`` and ``shift`` ``[B or 1, 2, H]`` ->
+        ``[B, T - first, H]``.
+        """
         if self.skip_in_linear is not None and skip is not None:
             x = self.skip_in_linear(torch.cat((x, skip), dim=-1))
-        x = x + self.attention(self.attention_norm(x, scale[:, 0], shift[:, 0]), layout)
+        normed = self.attention_norm(x, scale[:, 0], shift[:, 0])
+        x = x[:, first:] + self.attention(normed, layout, first)
         out: Tensor = x + self.feed_forward(self.ffn_norm(x, scale[:, 1], shift[:, 1]))
         return out
 
@@ -194,13 +212,14 @@ class Transformer(nn.Module):
         return torch.stack([s for s, _ in pairs], dim=1), torch.stack([b for _, b in pairs], dim=1)
 
     def forward(self, x: Tensor, scale: Tensor, shift: Tensor, layout: RowLayout) -> Tensor:
-        """``[B, T, H] -> [B, T, H]``."""
+        """``[B, T, H] -> [B, T - layout.first, H]``."""
         half = len(self.layers) // 2
         below: list[Tensor] = []
         for i, block in enumerate(self.layers):
             skip = below.pop() if self.skips and i > half else None
             norms = slice(2 * i, 2 * i + 2)
-            x = block(x, skip, scale[:, norms], shift[:, norms], layout)
+            first = layout.first if i == len(self.layers) - 1 else 0
+            x = block(x, skip, scale[:, norms], shift[:, norms], layout, first)
             if i < half:
                 below.append(x)
         out: Tensor = self.norm(x, scale[:, -1], shift[:, -1])
@@ -244,7 +263,6 @@ class DiT(nn.Module):
             raise ValueError("DiT.hidden_dim does not split into heads of even width")
         width, self.mel_channels = dit.hidden_dim, dit.in_channels
         self.head_dim = width // dit.num_heads
-        self.kernel_size = wavenet.kernel_size
         self.t_embedder = TimeEmbedding(width)
         self.t_embedder2 = TimeEmbedding(width)
         self.cond_projection = nn.Linear(dit.content_dim, width)
@@ -277,21 +295,24 @@ class DiT(nn.Module):
             final_shift=final_shift,
         )
 
-    def layout(self, lengths: Sequence[int]) -> RowLayout:
-        """Layout of rows with ``lengths``, right-padded to the longest."""
+    def layout(self, lengths: Sequence[int], prompt_frames: int = 0) -> RowLayout:
+        """Layout of rows with ``lengths``, right-padded to the longest.
+
+        No velocity is wanted for the first ``prompt_frames`` of the rows.
+        """
         device, frames = self.conv1.weight.device, max(lengths)
+        first = max(0, prompt_frames - self.wavenet.reach_frames)
         rows = torch.tensor(lengths, device=device)
         position = torch.arange(frames, dtype=torch.float32, device=device)
         pair = torch.arange(0, self.head_dim, 2, dtype=torch.float32, device=device)
-        angle = torch.outer(position, _MAX_PERIOD ** (-pair / self.head_dim))
-        sin = angle.sin()
+        angle = torch.outer(position, _ROTARY_BASE ** (-pair / self.head_dim)).unsqueeze(1)
         return RowLayout(
-            cos=angle.cos().repeat_interleave(2, dim=1).unsqueeze(1),
-            sin=torch.stack((-sin, sin), dim=-1).flatten(1).unsqueeze(1),
+            rotation=torch.polar(torch.ones_like(angle), angle),
             key_mask=(position < rows.unsqueeze(1)).view(len(lengths), 1, 1, frames)
             if min(lengths) < frames
             else None,
-            windows=mirrored_windows(rows, frames, self.kernel_size),
+            first=first,
+            windows=self.wavenet.windows(rows - first, frames - first),
         )
 
     def prepare(self, mu: Tensor, prompt: Tensor, style: Tensor) -> Tensor:
@@ -311,15 +332,16 @@ class DiT(nn.Module):
         return term.view(1, 1, -1)
 
     def velocity(self, x: Tensor, context: Tensor, time: TimeTerms, layout: RowLayout) -> Tensor:
-        """``x [B, mel, T]``, ``context [B, T, H]`` from ``prepare`` -> ``[B, mel, T]``.
+        """``x [B, mel, T]``, ``context [B, T, H]`` from ``prepare`` -> ``[B, mel, T - first]``.
 
-        Frames beyond a row's length hold nothing of meaning.
+        Frames beyond a row's length, or of the prompt that ``layout`` was made with, hold nothing
+        of meaning.
         """
         noisy = x.transpose(1, 2)
         h = context + F.linear(noisy, self.cond_x_merge_linear.weight[:, : self.mel_channels])
         h = self.transformer(h, time.scale, time.shift, layout)
         if self.skip_linear is not None:
-            h = self.skip_linear(torch.cat((h, noisy), dim=-1))
+            h = self.skip_linear(torch.cat((h, noisy[:, layout.first :]), dim=-1))
         y = self.wavenet(self.conv1(h), time.wavenet, layout.windows) + self.res_projection(h)
         y = self.final_layer(y, time.final_scale, time.final_shift)
         velocity: Tensor = self.conv2(y)

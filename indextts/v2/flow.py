@@ -34,9 +34,9 @@ def draw_noise(seed: int, chunk_index: int, channels: int, frames: int) -> Tenso
 class FlowState:
     """One request between two steps.
 
-    ``x`` float32 ``[1, mel, T]`` with zeros in the prompt's frames, ``context`` ``[1, T, H]`` of the
-    request, ``guidance`` ``[1, mel, T]`` the cached difference between the conditional and the
-    unconditional velocity, ``rows`` how many estimator rows were evaluated.
+    ``x`` float32 ``[1, mel, T]`` with zeros in the prompt's frames; ``context`` ``[1, T, H]`` of
+    the request; ``guidance`` ``[1, mel, T - Tm]``, the cached difference between the conditional
+    and the unconditional velocity; ``rows``, how many estimator rows were evaluated.
     """
 
     x: Tensor
@@ -134,8 +134,8 @@ class FlowSampler:
                 guidance, rows = velocity - next(unconditional), rows + 1
             if guidance is not None:
                 velocity = velocity + self.cfg_rate * guidance
-            x = state.x + self._dt[state.steps_done] * velocity
-            x[..., : state.prompt_frames] = 0
+            x = state.x.clone()
+            x[..., state.prompt_frames :] += self._dt[state.steps_done] * velocity
             after.append(
                 replace(state, x=x, guidance=guidance, rows=rows, steps_done=state.steps_done + 1)
             )
@@ -148,7 +148,7 @@ class FlowSampler:
         return self.cfg_cache_interval <= 1 or state.steps_done % self.cfg_cache_interval == 0
 
     def _velocities(self, states: Sequence[FlowState], contexts: Sequence[Tensor]) -> list[Tensor]:
-        """Velocity ``[1, mel, T]`` of each row, evaluated as one right-padded batch."""
+        """Velocity ``[1, mel, T - Tm]`` of each row, evaluated as one right-padded batch."""
         lengths = tuple(state.x.shape[-1] for state in states)
         frames = max(lengths)
         if min(lengths) < frames:
@@ -157,5 +157,9 @@ class FlowSampler:
         else:
             x, context = torch.cat([s.x for s in states]), torch.cat(list(contexts))
         time = self._time_terms.rows([state.steps_done for state in states])
-        velocity = self._dit.velocity(x.to(context), context, time, self._layout(lengths)).float()
-        return [velocity[i : i + 1, :, :length] for i, length in enumerate(lengths)]
+        layout = self._layout(lengths, min(state.prompt_frames for state in states))
+        velocity = self._dit.velocity(x.to(context), context, time, layout).float()
+        return [
+            velocity[i : i + 1, :, state.prompt_frames - layout.first : length - layout.first]
+            for i, (state, length) in enumerate(zip(states, lengths, strict=True))
+        ]

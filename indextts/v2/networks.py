@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
-
 from indextts.audio.mel import MelSpectrogram
 from indextts.gpt.model import EmotiveGpt
 from indextts.v2.campplus import Campplus
 from indextts.v2.config import BigvganConfig, CheckpointConfig, SpectParams
-from indextts.v2.dit import Estimator
+from indextts.v2.dit import DiT
 from indextts.v2.gpt import build_gpt
 from indextts.v2.regulator import GptLayer, LengthRegulator
 from indextts.v2.semantic import SemanticCodec
@@ -23,7 +21,7 @@ class Networks:
     """One module per part of the checkpoint, under the part's name in ``weights.PARTS``."""
 
     gpt: EmotiveGpt
-    cfm: nn.Module
+    cfm: DiT
     length_regulator: LengthRegulator
     gpt_layer: GptLayer
     semantic_codec: SemanticCodec
@@ -38,7 +36,7 @@ def build_networks(config: CheckpointConfig, bigvgan: BigvganConfig) -> Networks
     s2mel = config.s2mel
     return Networks(
         gpt=build_gpt(config.gpt, config.conditioning_input),
-        cfm=nn.ModuleDict({"estimator": Estimator(s2mel)}),
+        cfm=DiT(s2mel),
         length_regulator=LengthRegulator(s2mel.length_regulator),
         gpt_layer=GptLayer(
             model_dim=config.gpt.model_dim,
