@@ -1,0 +1,283 @@
+"""The commands of ``indextts-client``: say, stream, voices."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO, TypeVar
+
+import typer
+
+from client.connection import connect
+from client.errors import ClientError
+from client.http import HttpClient
+from client.playback import MAX_AHEAD_S, Output, SilentOutput, find_output
+from client.show import consoles, error_json, report_json, report_table, voices_json, voices_table
+from client.speaking import Piece, Report, Sinks, speak
+from client.stdin import read_pieces
+from client.urls import DEFAULT_URL
+from streaming.errors import InputError, SpeechError
+from streaming.fields import parse_fields
+from streaming.request import EMOTIONS
+
+EXIT_REFUSED, EXIT_LOST, EXIT_STOPPED = 1, 3, 130
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    name="indextts-client",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Speaks through an IndexTTS-Stream server and measures what a listener notices.",
+    epilog="Exit codes: 0 spoken, 1 the server refused or failed or there was nothing to speak, "
+    "2 wrong usage, 3 no server or connection lost, 4 something is not installed, "
+    "130 stopped with Ctrl-C.",
+)
+
+
+class By(StrEnum):
+    """How ``stream`` cuts its input."""
+
+    LINE = "line"
+    TOKEN = "token"
+
+
+Url = Annotated[str, typer.Option(envvar="INDEXTTS_URL", help="Where the server is.")]
+VoiceName = Annotated[
+    str | None,
+    typer.Option("--voice", help="Who speaks.", show_default="the first of `voices`"),
+]
+OutputFile = Annotated[
+    Path | None, typer.Option("--output", "-o", help="WAV file to write, - for standard output.")
+]
+Play = Annotated[
+    bool | None,
+    typer.Option(
+        "--play/--no-play",
+        help="Play it, in real time even without a device.",
+        show_default="play, unless --output is given",
+    ),
+]
+Language = Annotated[str | None, typer.Option(help="Language of the text, such as en or zh.")]
+EmotionName = Annotated[
+    str | None,
+    typer.Option("--emotion", help=f"One of {', '.join(EMOTIONS)}; or their 8 values, 0 to 1."),
+]
+Seed = Annotated[int | None, typer.Option(help="The same seed gives the same sound.")]
+WaitReady = Annotated[
+    float, typer.Option(min=0.0, metavar="SECONDS", help="Wait so long for the server to be ready.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON, for machines.")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """Everything the options say."""
+
+    url: str
+    config: dict[str, Any]
+    output: Path | None
+    play: bool
+    wait_ready_s: float
+    json: bool
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether the audio goes to standard output."""
+        return self.output is not None and str(self.output) == "-"
+
+
+@app.command()
+def say(
+    text: Annotated[str, typer.Argument(help="What to say.")],
+    url: Url = DEFAULT_URL,
+    voice: VoiceName = None,
+    output: OutputFile = None,
+    play: Play = None,
+    language: Language = None,
+    emotion: EmotionName = None,
+    seed: Seed = None,
+    wait_ready: WaitReady = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Say TEXT."""
+
+    async def pieces() -> AsyncIterator[Piece]:
+        yield Piece(text=text)
+
+    config = _config(voice, language, emotion, seed)
+    _run(_job(url, config, output, play, wait_ready, as_json), pieces)
+
+
+@app.command()
+def stream(
+    by: Annotated[By, typer.Option(help="Send whole lines, or every word as it comes.")] = By.LINE,
+    url: Url = DEFAULT_URL,
+    voice: VoiceName = None,
+    output: OutputFile = None,
+    play: Play = None,
+    language: Language = None,
+    emotion: EmotionName = None,
+    seed: Seed = None,
+    wait_ready: WaitReady = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Say what comes from standard input while it is still being written.
+
+    By line, a blank line has everything so far spoken; typed at a terminal, every line does.
+    """
+
+    def pieces() -> AsyncIterator[Piece]:
+        file: BinaryIO = sys.stdin.buffer
+        return read_pieces(file, by_line=by is By.LINE, interactive=sys.stdin.isatty())
+
+    config = _config(voice, language, emotion, seed)
+    _run(_job(url, config, output, play, wait_ready, as_json), pieces)
+
+
+@app.command()
+def voices(url: Url = DEFAULT_URL, wait_ready: WaitReady = 0.0, as_json: Json = False) -> None:
+    """List who can speak."""
+
+    async def fetch() -> None:
+        async with HttpClient(url) as client:
+            if wait_ready:
+                await client.wait_ready(wait_ready)
+            found = await client.voices()
+        if as_json:
+            print(voices_json(found))
+        else:
+            consoles(to_stderr=False)[0].print(voices_table(found))
+
+    _guard(fetch(), as_json=as_json)
+
+
+def _config(
+    voice: str | None, language: str | None, emotion: str | None, seed: int | None
+) -> dict[str, Any]:
+    """The fields of ``session.config``; raises ``typer.BadParameter``."""
+    config: dict[str, Any] = {}
+    if voice is not None:
+        config["voice"] = voice
+    if language is not None:
+        config["language"] = language
+    if emotion is not None:
+        config["emotion"] = {"vector": _vector(emotion)}
+    if seed is not None:
+        config["sampling"] = {"seed": seed}
+    try:
+        parse_fields(config)
+    except InputError as error:
+        raise typer.BadParameter(error.message) from error
+    return config
+
+
+def _vector(emotion: str) -> list[float]:
+    if emotion in EMOTIONS:
+        return [float(name == emotion) for name in EMOTIONS]
+    try:
+        return [float(value) for value in emotion.replace(",", " ").split()]
+    except ValueError as error:
+        raise typer.BadParameter(
+            f"an emotion is one of {', '.join(EMOTIONS)}, or their 8 values"
+        ) from error
+
+
+def _job(
+    url: str,
+    config: dict[str, Any],
+    output: Path | None,
+    play: bool | None,
+    wait_ready_s: float,
+    as_json: bool,
+) -> Job:
+    job = Job(
+        url=url,
+        config=config,
+        output=output,
+        play=output is None if play is None else play,
+        wait_ready_s=wait_ready_s,
+        json=as_json,
+    )
+    if job.to_stdout and job.json:
+        raise typer.BadParameter("--output - and --json cannot both have standard output")
+    return job
+
+
+def _run(job: Job, pieces: Callable[[], AsyncIterator[Piece]]) -> None:
+    """Speak, show the report, and end with the exit code it deserves."""
+    report = _guard(_perform(job, pieces()), as_json=job.json)
+    results, notes = consoles(to_stderr=job.to_stdout)
+    for warning in report.warnings:
+        notes.print(f"warning: {warning}", markup=False, soft_wrap=True)
+    output = str(job.output) if job.output is not None else None
+    if job.json:
+        print(report_json(report, output))
+    else:
+        results.print(report_table(report, output))
+    if report.cancelled:
+        raise typer.Exit(EXIT_STOPPED)
+    if not report.samples:
+        raise typer.Exit(EXIT_REFUSED)
+
+
+async def _perform(job: Job, pieces: AsyncIterator[Piece]) -> Report:
+    if job.wait_ready_s:
+        async with HttpClient(job.url) as client:
+            await client.wait_ready(job.wait_ready_s)
+    target: Path | BinaryIO | None = sys.stdout.buffer if job.to_stdout else job.output
+    # A player wants no more ahead than it can hold; otherwise as fast as the server can.
+    pace = {"max_lead_s": MAX_AHEAD_S} if job.play else {}
+    async with connect(job.url, {**job.config, **pace}) as connection:
+        sinks = Sinks(target=target, output=_output() if job.play else None)
+        with _stopping(sinks.stop):
+            return await speak(connection, pieces, sinks)
+
+
+def _output() -> Output:
+    output = find_output()
+    if isinstance(output, SilentOutput):
+        consoles(to_stderr=True)[1].print(
+            "no sound device (or no sounddevice package): playing to nobody, in real time"
+        )
+    return output
+
+
+@contextmanager
+def _stopping(stop: asyncio.Event) -> Iterator[None]:
+    """The first Ctrl-C sets ``stop``, the second one has its usual effect."""
+    loop = asyncio.get_running_loop()
+    usual = signal.getsignal(signal.SIGINT)
+
+    def on_interrupt(_number: int, _frame: object) -> None:
+        signal.signal(signal.SIGINT, usual)
+        loop.call_soon_threadsafe(stop.set)
+
+    signal.signal(signal.SIGINT, on_interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
+def _guard(work: Coroutine[Any, Any, T], *, as_json: bool) -> T:
+    """The result of ``work``, or its failure told in one line and as exit code."""
+    try:
+        return asyncio.run(work)
+    except SpeechError as error:
+        code, message, exit_code = error.code, error.message, EXIT_REFUSED
+    except ClientError as error:
+        code, message, exit_code = type(error).__name__, str(error), EXIT_LOST
+    except (OSError, OverflowError) as error:
+        code, message, exit_code = "local", str(error), EXIT_REFUSED
+    if as_json:
+        print(error_json(code, message))
+    consoles(to_stderr=True)[1].print(f"error ({code}): {message}", markup=False, soft_wrap=True)
+    raise typer.Exit(exit_code)
