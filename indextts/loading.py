@@ -26,9 +26,17 @@ from indextts.checkpoint import (
     single,
     subset,
 )
+from indextts.engines.torch_engine import TorchEngine
+from indextts.text.frontend import TextFrontend
+from indextts.text.normalizer import Normalizer
+from indextts.text.tokenizer import Tokenizer
 from indextts.v2.config import BigvganConfig, CheckpointConfig
+from indextts.v2.emotion import EmotionMatrices, QwenEmotion
+from indextts.v2.emotion_mixer import EmotionMixer
+from indextts.v2.model import IndexTTS2
 from indextts.v2.networks import Networks, build_networks
 from indextts.v2.weights import convert
+from streaming.speech import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -182,3 +190,25 @@ def _explain(path: Path, error: ValidationError) -> str:
 def _some(names: list[str], most: int = 5) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def build_model(name: str, checkpoint: LoadedCheckpoint, worker: Worker) -> IndexTTS2:
+    """The checkpoint behind the pipeline's seam, with the torch engine (not yet started)."""
+    networks, config = checkpoint.networks, checkpoint.config
+    classifier = None
+    if checkpoint.qwen_folder is not None:
+        classifier = QwenEmotion.load(checkpoint.qwen_folder, checkpoint.device)
+    matrices = EmotionMatrices(
+        speakers=checkpoint.speaker_matrix,
+        emotions=checkpoint.emotion_matrix,
+        counts=config.emo_num,
+    )
+    return IndexTTS2(
+        name=name,
+        config=config,
+        networks=networks,
+        frontend=TextFrontend(Normalizer(), Tokenizer(checkpoint.tokenizer_model)),
+        mixer=EmotionMixer(matrices=matrices, classifier=classifier),
+        engine=TorchEngine(networks.gpt, worker=worker),
+        worker=worker,
+    )
