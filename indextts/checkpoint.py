@@ -58,8 +58,8 @@ def find_checkpoint(name: str | Path) -> Path:
     """
     folder = Path(name)
     if str(name) in EMBEDDED:
-        here = Path(__file__).parent
-        places = (here / "checkpoints" / str(name), here.parent / "checkpoints" / str(name))
+        root = Path(__file__).parents[1]
+        places = [base / "checkpoints" / str(name) for base in (root, root / "indextts_stream")]
         folder = next((place for place in places if place.is_dir()), places[0])
     if not (folder / "config.yaml").is_file():
         raise CheckpointError(

@@ -1,0 +1,65 @@
+"""The one place where models and speakers meet: settings in, a service out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from indextts.checkpoint import CheckpointError
+from indextts.device import choose_device, choose_dtype, set_cpu_threads
+from indextts.loading import build_model, load_checkpoint
+from indextts.v2.voice import Voice
+from server.config import Settings
+from server.service import SynthesisService
+from speakers.catalog import load_catalog
+from speakers.voices import VoiceCache
+from streaming.pipeline import SpeechPipeline
+from streaming.worker import DeviceWorker
+
+
+def compose(
+    settings: Settings, progress: Callable[[str], None] = lambda step: None
+) -> SynthesisService[Voice]:
+    """Load the checkpoint and the speakers and connect them; blocking.
+
+    ``progress`` hears what is being loaded. Raises ``CheckpointError``, ``DeviceError`` and
+    ``BadConfig`` (for speaker.json) with messages for an operator.
+    """
+    if settings.engine not in ("auto", "torch"):
+        raise CheckpointError(
+            f"engine {settings.engine!r} is not part of this version; use --engine torch"
+        )
+    device = choose_device(settings.device)
+    dtype = choose_dtype(settings.dtype, device)
+    if device.type == "cpu":
+        set_cpu_threads(None)
+    progress("speakers")
+    catalog = load_catalog(settings.voices[0] if settings.voices else shipped_speakers())
+    checkpoint = load_checkpoint(settings.model, device=device, dtype=dtype, progress=progress)
+    worker = DeviceWorker()
+    model = build_model(Path(settings.model).name, checkpoint, worker)
+
+    async def start() -> None:
+        worker.start()
+        await model.engine.start()
+
+    async def stop() -> None:
+        await model.engine.close()
+        await worker.close()
+
+    return SynthesisService(
+        model=model,
+        pipeline=SpeechPipeline(model),
+        voices=VoiceCache(model, catalog),
+        catalog=catalog,
+        settings=settings,
+        start=start,
+        stop=stop,
+    )
+
+
+def shipped_speakers() -> Path:
+    """The speaker.json that comes with the package, in a checkout or installed."""
+    root = Path(__file__).parents[1]
+    places = (root / "speaker.json", root / "indextts_stream" / "speaker.json")
+    return next((place for place in places if place.is_file()), places[0])
