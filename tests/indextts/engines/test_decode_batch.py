@@ -115,26 +115,20 @@ def test_seeds_alone_decide() -> None:
     assert len({str(run.codes.tolist()) for run in runs}) == 4
 
 
-def test_a_row_with_bad_numbers_harms_neither_company_nor_successors() -> None:
+def test_a_row_with_bad_numbers_harms_neither_company_nor_successor() -> None:
     model = tiny_gpt()
     batch = DecodeBatch(model, rows=2, positions=POSITIONS)
-    fine, bad = Row(params=some_params(seed=1)), Row(params=some_params(seed=2))
-    prompt = some_prompt(model)
+    prompts = some_prompt(model, 15), some_prompt(model, 2)
+    company, bad, successor = (Row(params=some_params(seed=seed)) for seed in range(3))
+    batch.join(company, prompts[0])
     batch.join(bad, Prompt(torch.full((1, 60, 32), math.nan)))
-    batch.join(fine, prompt)
     assert bad.broken and bad.ended and bad.outcome is None
-    while not fine.ended:
+    batch.join(successor, prompts[1])
+    while not (company.ended and successor.ended):
         batch.step()
-    successors = [Row(params=some_params(seed=3)), Row(params=some_params(seed=4))]
-    for length, row in enumerate(successors, start=3):
-        batch.join(row, some_prompt(model, length))
-    while not all(row.ended for row in successors):
-        batch.step()
-    assert fine.outcome is not None
-    assert_same(fine.outcome, alone(model, prompt, fine.params))
-    for length, row in enumerate(successors, start=3):
+    for row, prompt in zip((company, successor), prompts, strict=True):
         assert row.outcome is not None
-        assert_same(row.outcome, alone(model, some_prompt(model, length), row.params))
+        assert_same(row.outcome, alone(model, prompt, row.params))
 
 
 def test_sixteen_bits_serve_too() -> None:
