@@ -30,6 +30,11 @@ def draw_noise(seed: int, chunk_index: int, channels: int, frames: int) -> Tenso
     return torch.randn(1, channels, frames, generator=generator)
 
 
+def time_span(steps: int) -> Tensor:
+    """Times at which the steps begin and end, ``[steps + 1]``."""
+    return torch.linspace(0, 1, steps + 1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FlowState:
     """One request between two steps.
@@ -65,10 +70,10 @@ class FlowSampler:
         self.cfg_rate = cfg_rate
         self.cfg_cache_interval = cfg_cache_interval
         self._dit = dit
-        span = torch.linspace(0, 1, steps + 1)
-        self._dt = (span[1:] - span[:-1]).tolist()
+        durations = time_span(steps).diff()
+        self._dt = durations.tolist()
         with torch.no_grad():
-            times = torch.cat((torch.zeros(1), (span[1:] - span[:-1]).cumsum(0)[:-1]))
+            times = torch.cat((torch.zeros(1), durations.cumsum(0)[:-1]))
             self._time_terms = dit.time_terms(times.to(dit.conv1.weight.device))
             self._unconditional = dit.unconditional()
         self._layout = lru_cache(maxsize=_LAYOUTS_KEPT)(dit.layout)
