@@ -131,8 +131,8 @@ def judge(arrays: Arrays, got: Tensors, inputs: Iterable[str], ctx: GoldenContex
     return checks
 
 
-def filled(part: str, module: nn.Module, prefix: str, salt: str) -> dict[str, Tensor]:
-    """A state dict for ``module``: official tensors by name, then what the loader does to them."""
+def official_tensors(part: str, module: nn.Module, prefix: str, salt: str) -> dict[str, Tensor]:
+    """What an official file would hold for ``module``: tensors by official name, from ``fill``."""
     official: dict[str, Tensor] = {}
     for ours, tensor in module.state_dict().items():
         key = _official_key(part, ours)
@@ -140,7 +140,12 @@ def filled(part: str, module: nn.Module, prefix: str, salt: str) -> dict[str, Te
             continue
         for name, shape in _official_shapes(part, key, tuple(tensor.shape)):
             official[name] = torch.from_numpy(fill(f"{prefix}/{name}", shape, salt))
-    return convert(part, official)
+    return official
+
+
+def filled(part: str, module: nn.Module, prefix: str, salt: str) -> dict[str, Tensor]:
+    """A state dict for ``module``: official tensors by name, then what the loader does to them."""
+    return convert(part, official_tensors(part, module, prefix, salt))
 
 
 def load_filled(part: str, module: nn.Module, prefix: str, ctx: GoldenContext) -> None:
