@@ -135,7 +135,7 @@ class Context:
     def done(self) -> list[Effect]:
         """The last word of a context that was spoken to its end."""
         total = self._base
-        effects = [] if total.samples else self.deliver(NOTHING_TO_SPEAK)
+        effects = [] if total.samples else [self._warning(NOTHING_TO_SPEAK)]
         message = SessionDone(
             context_id=self.context_id,
             total_sentences=total.chunks,
@@ -159,11 +159,12 @@ class Context:
                 return [Send(message=self._start(event))]
             case ChunkDone():
                 return [Send(message=self._end(event))]
-            case Warned(code=code, message=message):
-                if code in self._warned:
+            case Warned(code=code):
+                # A run without speech is no news when others of its context have some: see done.
+                if code in self._warned or code == NOTHING_TO_SPEAK.code:
                     return []
                 self._warned.add(code)
-                return [Send(message=Warn(code=code, message=message, context_id=self.context_id))]
+                return [self._warning(event)]
 
     def heard_text_end(self, played_samples: int) -> int:
         """Up to which character a listener heard: exact at chunk ends, in proportion inside."""
@@ -177,6 +178,10 @@ class Context:
             share = inside / (chunk.samples or self._guess_samples(length))
             heard = chunk.text_start + min(length, round(share * length))
         return heard
+
+    def _warning(self, warned: Warned) -> Effect:
+        message = Warn(code=warned.code, message=warned.message, context_id=self.context_id)
+        return Send(message=message)
 
     def _guess_samples(self, characters: int) -> int:
         rate = self._chunk.sample_rate if self._chunk else 1

@@ -372,14 +372,26 @@ def test_cancel_tells_how_much_text_was_heard() -> None:
     assert heard(300) == heard(10**9) == 8
 
 
-def test_a_context_without_sound_ends_with_a_warning() -> None:
+def test_a_context_without_sound_ends_with_one_warning() -> None:
     session = new_session()
+    nothing = Warned(code="empty_input", message="nothing")
     send(session, "input.text", text="...")
+    assert session.event(0, nothing, 0.0) == []
     send(session, "input.done")
-    session.event(0, Warned(code="empty_input", message="nothing"), 0.0)
-    assert kinds(session.event(0, spoken(0, 0, 0), 0.0)) == ["session.done"]
-    send(session, "input.text", text="...")
-    assert kinds(session.event(1, spoken(0, 0, 0), 0.0)) == ["warning", "session.done"]
+    assert kinds(session.event(0, spoken(0, 0, 0), 0.0)) == ["warning", "session.done"]
+    send(session, "input.text", text="Hello")
+    session.event(1, started(), 0.0)
+    send(session, "input.text", text="...", voice="bob")
+    session.event(1, spoken(), 0.0)
+    session.event(1, nothing, 0.0)
+    assert kinds(session.event(1, spoken(0, 0, 0), 0.0)) == ["session.done"]
+
+
+def test_a_warning_is_told_once_per_context() -> None:
+    session = session_in(State.SPEAKING)
+    warned = Warned(code="text_truncated", message="cut")
+    assert kinds(session.event(1, warned, 0.0)) == ["warning"]
+    assert session.event(1, warned, 0.0) == []
 
 
 def test_empty_text_is_no_op() -> None:

@@ -1,0 +1,96 @@
+"""What a ``POST /v1/audio/speech`` asks for, checked before anything is spoken."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from server.encoding import FORMATS
+from server.service import SynthesisService
+from streaming.errors import BadConfig, BadMessage, EmptyInput, InvalidText, TextTooLong
+from streaming.fields import EmotionConfig, SpeechConfig, parse_fields
+from streaming.wire import join_text
+
+PCM_RATE_HZ = 24_000
+"""What OpenAI's clients take ``pcm`` for, whatever rate the model has."""
+
+_SESSION_ONLY = ("encoding", "framing", "max_lead_s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeechJob:
+    """One text to speak over HTTP; ``sse`` wraps the audio in events, ``streamed`` sends it as made."""
+
+    request_id: str
+    text: str
+    config: SpeechConfig
+    sample_rate_hz: int
+    sse: bool
+    streamed: bool
+
+
+def read_job(raw: Mapping[str, Any], service: SynthesisService[Any], request_id: str) -> SpeechJob:
+    """The job in a request body; raises ``InputError``."""
+    text = _text(raw, service.settings.limits.context_characters)
+    for name in _SESSION_ONLY:
+        if raw.get(name) is not None:
+            raise BadConfig(f"{name} belongs to the WebSocket", param=name)
+    config = SpeechConfig(format="mp3").updated(parse_fields(raw))
+    config = _with_instructions(config, raw.get("instructions"))
+    seed = parse_fields({"sampling": {"seed": raw.get("seed")}})
+    config = config.updated(seed)
+    service.check(config, FORMATS)
+    if config.sample_rate is None and config.format == "pcm":
+        config = replace(config, sample_rate=PCM_RATE_HZ)
+    sse, streamed = _delivery(raw, config.format)
+    return SpeechJob(
+        request_id=request_id,
+        text=text,
+        config=config,
+        sample_rate_hz=config.sample_rate or service.info.sample_rate_hz,
+        sse=sse,
+        streamed=streamed,
+    )
+
+
+def _text(raw: Mapping[str, Any], most: int) -> str:
+    value = raw.get("input")
+    if not isinstance(value, str):
+        raise BadMessage("input must be a string", param="input")
+    if len(value) > most:
+        raise TextTooLong(f"input takes at most {most} characters", param="input")
+    try:
+        text, held = join_text("", value)
+        join_text("", f"{held} " if held else "")
+    except InvalidText as error:
+        error.param = "input"
+        raise
+    if not text.strip():
+        raise EmptyInput("there is nothing to speak", param="input")
+    return text
+
+
+def _with_instructions(config: SpeechConfig, instructions: object) -> SpeechConfig:
+    """OpenAI's ``instructions`` say how to speak, which here is an emotion's text."""
+    if instructions is None or instructions == "" or config.emotion != EmotionConfig():
+        return config
+    try:
+        return config.updated(parse_fields({"emotion": {"text": instructions}}))
+    except BadConfig as error:
+        raise BadConfig(error.message, param="instructions") from None
+
+
+def _delivery(raw: Mapping[str, Any], audio_format: str) -> tuple[bool, bool]:
+    """Whether as events, and whether as it is made.
+
+    A WAV comes whole, with its true sizes, unless a stream is asked for.
+    """
+    stream, stream_format = raw.get("stream"), raw.get("stream_format")
+    if stream is not None and not isinstance(stream, bool):
+        raise BadConfig("stream must be true or false", param="stream")
+    if stream_format not in (None, "audio", "sse"):
+        raise BadConfig("stream_format must be audio or sse", param="stream_format")
+    if stream_format is None:
+        return stream is True, stream is True or (stream is None and audio_format != "wav")
+    return stream_format == "sse", stream_format == "sse" or stream is not False

@@ -1,0 +1,246 @@
+"""The engine room: every door asks here, and only here, for speech."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Generic
+
+from server.admission import Admission
+from server.config import Settings
+from server.feed import TextFeed
+from speakers.catalog import Catalog
+from speakers.recording import load_recording
+from speakers.voices import VoiceCache
+from streaming.errors import BadConfig, EngineFailed, Internal, SpeechError, UnsupportedFormat
+from streaming.events import AudioFrame, Event, SpeechDone
+from streaming.fields import SpeechConfig
+from streaming.pipeline import SpeechPipeline
+from streaming.request import SynthesisRequest
+from streaming.speech import ModelInfo, SpeechModel, VoiceT
+
+logger = logging.getLogger(__name__)
+
+_RECOVERY_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+
+
+async def _nothing() -> None:
+    """Stand in for a step that a model does not need."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Cast(Generic[VoiceT]):
+    request: SynthesisRequest
+    voice: VoiceT
+    emotion_voice: VoiceT | None
+
+
+class SynthesisService(Generic[VoiceT]):
+    """Owns the pipeline, the voices and the places; ``server.compose`` builds it.
+
+    ``start`` is awaited before the first synthesis (an engine's start), ``stop`` after the last.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: SpeechModel[VoiceT],
+        pipeline: SpeechPipeline[VoiceT],
+        voices: VoiceCache[VoiceT],
+        catalog: Catalog,
+        settings: Settings,
+        start: Callable[[], Awaitable[None]] = _nothing,
+        stop: Callable[[], Awaitable[None]] = _nothing,
+    ) -> None:
+        self.catalog = catalog
+        self.settings = settings
+        self.sessions = 0
+        self.warmed = asyncio.Event()
+        self._model = model
+        self._pipeline = pipeline
+        self._voices = voices
+        self._start = start
+        self._stop = stop
+        self._warming: asyncio.Task[None] | None = None
+        self._state = "warming"
+        self.admission = Admission(
+            active=settings.limits.active_requests,
+            queued=settings.limits.queued_requests,
+            retry_after_s=settings.retry_after_s,
+        )
+
+    @property
+    def info(self) -> ModelInfo:
+        """Name, rate and limits of the model."""
+        return self._model.info
+
+    @property
+    def state(self) -> str:
+        """``ready``, or why not: ``warming``, ``draining``, ``engine_failed``, ``failed``."""
+        return "draining" if self.admission.draining.is_set() else self._state
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Start the engine, warm up in the background; on leaving, stop everything."""
+        await self._start()
+        self._warming = asyncio.create_task(self._warm(), name="warm up")
+        try:
+            yield
+        finally:
+            self._warming.cancel()
+            await asyncio.gather(self._warming, return_exceptions=True)
+            await self._voices.aclose()
+            self._pipeline.close()
+            await self._stop()
+
+    async def drain(self, grace_s: float) -> None:
+        """Admit nobody else; return when all have finished, at the latest after ``grace_s``."""
+        try:
+            async with asyncio.timeout(grace_s):
+                await self.admission.drain()
+        except TimeoutError:
+            logger.warning("%d requests outlived the grace period", self.admission.active)
+
+    def estimate_tokens(self, text: str) -> int:
+        """Upper bound of the tokens of a text."""
+        return self._model.estimate_tokens(text)
+
+    def check(self, config: SpeechConfig, formats: tuple[str, ...]) -> None:
+        """Raise ``BadConfig`` or ``UnsupportedFormat`` for what this model cannot serve."""
+        info = self._model.info
+        if config.format not in formats:
+            raise UnsupportedFormat(f"format must be one of {', '.join(formats)}", param="format")
+        if config.speed != 1.0:
+            raise BadConfig("speed is not offered by this server", param="speed")
+        languages = info.languages
+        if config.language is not None and config.language.split("-")[0].lower() not in languages:
+            raise BadConfig(f"language must be one of {', '.join(languages)}", param="language")
+        caps = config.chunking
+        for name, cap in (
+            ("first_max_tokens", caps.first_max_tokens),
+            ("max_tokens", caps.max_tokens),
+        ):
+            if cap is not None and cap > info.limit_tokens:
+                raise BadConfig(
+                    f"a chunk has at most {info.limit_tokens} tokens", param=f"chunking.{name}"
+                )
+
+    async def speak(
+        self, request_id: str, config: SpeechConfig, feed: TextFeed
+    ) -> AsyncGenerator[Event, None]:
+        """The events of one text; wait in line if need be. Close it (``aclosing``) to cancel.
+
+        Raises ``SpeechError`` and nothing else.
+        """
+        arrived_s = time.monotonic()
+        try:
+            async with (
+                self.admission.place(),
+                aclosing(self._spoken(request_id, config, feed)) as events,
+            ):
+                waited_ms = (time.monotonic() - arrived_s) * 1000
+                async for event in events:
+                    yield _with_wait(event, waited_ms)
+        except EngineFailed:
+            self._recover()
+            raise
+        except SpeechError:
+            raise
+        except Exception as error:
+            logger.exception("request %s failed", request_id)
+            raise Internal("something went wrong", request_id=request_id) from error
+
+    async def _spoken(
+        self, request_id: str, config: SpeechConfig, feed: TextFeed
+    ) -> AsyncGenerator[Event, None]:
+        cast = await self._cast(request_id, config)
+        chunker = self._pipeline.chunker(cast.request)
+        flush_after_s = cast.request.chunking.flush_after_ms / 1000
+        async with (
+            aclosing(feed.chunks(chunker, flush_after_s)) as chunks,
+            aclosing(
+                self._pipeline.speak(
+                    cast.request, cast.voice, chunks, emotion_voice=cast.emotion_voice
+                )
+            ) as events,
+        ):
+            async for event in events:
+                yield event
+
+    async def _cast(self, request_id: str, config: SpeechConfig) -> _Cast[VoiceT]:
+        """Resolve names and recordings: who says it and whose emotion it has."""
+        speaker = self.catalog.resolve(config.voice)
+        request = config.request(
+            request_id=request_id, voice=speaker.name, seed=secrets.randbits(31)
+        )
+        emotion_voice: VoiceT | None = None
+        reference = config.emotion.reference
+        try:
+            if isinstance(reference, bytes):
+                loaded = await asyncio.to_thread(load_recording, reference)
+                emotion_voice = await self._voices.get_recordings((loaded.recording,))
+                key = loaded.recording.sha256
+            elif reference is not None:
+                emotion_voice = await self._voices.get(reference)
+                key = self.catalog.resolve(reference).key
+        except SpeechError as error:
+            error.param = "emotion.reference"
+            raise
+        if reference is not None:
+            request = replace(request, emotion=replace(request.emotion, reference=key))
+        voice = await self._voices.get(speaker.name)
+        return _Cast(request=request, voice=voice, emotion_voice=emotion_voice)
+
+    async def _warm(self) -> None:
+        """Encode the first voice and speak once, so that nobody else pays for it."""
+        try:
+            await self._voices.warm()
+            await self._speak_once()
+        except SpeechError as error:
+            self._state = "failed"
+            logger.exception("warming up failed: %s", error.code)
+        else:
+            self._state = "ready"
+        self.warmed.set()
+
+    async def _speak_once(self) -> None:
+        config = SpeechConfig()
+        feed = TextFeed.whole(self.settings.warm_text)
+        async with aclosing(self.speak("warm-up", config, feed)) as events:
+            async for event in events:
+                if isinstance(event, AudioFrame):
+                    logger.debug("warm-up made %d samples", event.samples)
+
+    def _recover(self) -> None:
+        """The engine died: not ready until a probe has spoken."""
+        if self._state == "ready":
+            self._state = "engine_failed"
+            self._warming = asyncio.create_task(self._probe(), name="recover")
+
+    async def _probe(self) -> None:
+        for attempt in range(10_000):
+            await asyncio.sleep(_RECOVERY_PAUSES_S[min(attempt, len(_RECOVERY_PAUSES_S) - 1)])
+            try:
+                await self._speak_once()
+            except SpeechError as error:
+                logger.warning("the engine is still down: %s", error.code)
+            else:
+                self._state = "ready"
+                return
+
+
+def _with_wait(event: Event, waited_ms: float) -> Event:
+    """Count the wait for a place into the timings that a listener sees."""
+    if not isinstance(event, SpeechDone):
+        return event
+    first = event.first_audio_ms
+    return replace(
+        event,
+        queue_ms=event.queue_ms + waited_ms,
+        first_audio_ms=None if first is None else first + waited_ms,
+    )

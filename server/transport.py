@@ -1,0 +1,85 @@
+"""uvicorn, taught two things: to wait for live speech on shutdown, to let go of a stuck peer."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+
+import uvicorn
+from starlette.types import ASGIApp, Scope
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+from streaming.session import Limits
+
+EXTENSION = "indextts.socket"
+"""Key of the ``SpeechSocket`` in a connection's ASGI extensions."""
+
+BACKLOG = 256
+_LINGER_S = 5.0
+
+
+class SpeechSocket(WebSocketsSansIOProtocol):
+    """A WebSocket whose stuck writer can be released.
+
+    ASGI has no way to close a connection whose peer reads nothing: ``send`` waits for a writable
+    transport for ever, the close message included. Delete this when uvicorn bounds that wait.
+    """
+
+    async def run_asgi(self) -> None:
+        """Offer this object to the application."""
+        extensions: dict[str, object] = self.scope["extensions"]  # type: ignore[assignment]
+        extensions[EXTENSION] = self
+        await super().run_asgi()
+
+    def release(self) -> None:
+        """Let pending sends through to the buffer, and drop the connection soon."""
+        self.writable.set()
+        self.loop.call_later(_LINGER_S, self.transport.abort)
+
+
+def release(scope: Scope) -> None:
+    """Release the connection of an ASGI scope, if it is one of ours."""
+    peer = scope.get("extensions", {}).get(EXTENSION)
+    if isinstance(peer, SpeechSocket):
+        peer.release()
+
+
+class SpeechServer(uvicorn.Server):
+    """On a signal, drain first: answer newcomers with 503 and 1012, let live speech finish."""
+
+    def __init__(self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(config)
+        self._drain = drain
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain (a second interrupt ends the wait at once), then shut down as uvicorn does."""
+        await self._drain()
+        await super().shutdown(sockets)
+
+
+def make_server(
+    app: ASGIApp, *, limits: Limits, drain: Callable[[], Awaitable[None]]
+) -> SpeechServer:
+    """A server for our application; give ``serve`` the sockets of ``listen``."""
+    config = uvicorn.Config(
+        app,
+        ws=SpeechSocket,
+        ws_max_size=limits.frame_bytes,
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=2,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
+    return SpeechServer(config, drain)
+
+
+def listen(host: str, port: int, *, limits: Limits) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises ``OSError``."""
+    family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+    listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        # Connections inherit it: the kernel drops a peer that stops reading, HTTP included.
+        stall_ms = int((limits.write_stall_s + 2 * _LINGER_S) * 1000)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, stall_ms)
+    return listener

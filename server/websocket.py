@@ -1,0 +1,213 @@
+"""The native WebSocket: carries out what the session says, one task group per connection."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from contextlib import aclosing, suppress
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from server.errors import close_code
+from server.feed import TextFeed
+from server.service import SynthesisService
+from server.transport import release
+from streaming.effects import Audio, Begin, Close, Effect, Feed, Finish, Flush, Send, Stop
+from streaming.errors import Internal, Overloaded, SpeechError, Stalled
+from streaming.session import Session
+from streaming.wire import SessionCreated, encode
+
+logger = logging.getLogger(__name__)
+
+FORMATS = ("pcm",)
+"""What this door offers."""
+
+_OUTBOX_MESSAGES = 64
+_REASON_BYTES = 123
+
+
+class _Gone(Exception):
+    """The connection is over; ends the task group."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Speech:
+    feed: TextFeed
+    task: asyncio.Task[None]
+
+
+async def speech_stream(websocket: WebSocket) -> None:
+    """``/v1/audio/speech/stream``."""
+    service: SynthesisService[Any] = websocket.app.state.service
+    await websocket.accept()
+    service.sessions += 1
+    try:
+        await _Connection(service, websocket).run()
+    finally:
+        service.sessions -= 1
+
+
+class _Connection:
+    """One socket. Effects are carried out in order; the outbox is the only way to the peer.
+
+    Audio waits until the outbox is empty, so at most one frame per context is ever unsent.
+    """
+
+    def __init__(self, service: SynthesisService[Any], websocket: WebSocket) -> None:
+        self._service = service
+        self._websocket = websocket
+        self._limits = service.settings.limits
+        self._id = secrets.token_hex(8)
+        self._outbox: asyncio.Queue[str | bytes | Close] = asyncio.Queue()
+        self._speeches: dict[int, _Speech] = {}
+        self._dry_at_s: dict[int, float] = {}
+        self._session = Session(
+            greeting=SessionCreated(
+                session_id=self._id,
+                model=service.info.name,
+                version=service.info.version,
+                limits=asdict(self._limits),
+                voices_etag=service.catalog.etag,
+            ),
+            limits=self._limits,
+            check=lambda config: service.check(config, FORMATS),
+            now_s=time.monotonic(),
+        )
+
+    async def run(self) -> None:
+        """Serve until either side closes; nothing of the connection outlives this."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                self._group = group
+                group.create_task(self._write(), name=f"{self._id} write")
+                group.create_task(self._watch(), name=f"{self._id} watch")
+                self._carry_out(self._session.open())
+                if self._service.sessions > self._service.settings.sessions:
+                    self._carry_out(self._session.end(Overloaded("too many sessions")))
+                group.create_task(self._drain(), name=f"{self._id} drain")
+                await self._read()
+        except* (_Gone, WebSocketDisconnect):
+            logger.debug("session %s is over", self._id)
+
+    async def _read(self) -> None:
+        """Messages of the peer; no further ones while it does not take our answers."""
+        while True:
+            message = await self._websocket.receive()
+            if message["type"] == "websocket.disconnect":
+                raise _Gone
+            data = message.get("text")
+            if data is None:
+                data = message.get("bytes") or b""
+            try:
+                self._carry_out(self._session.receive(data, time.monotonic()))
+            except Exception:
+                logger.exception("session %s failed", self._id)
+                error = Internal("something went wrong", request_id=self._id)
+                self._carry_out(self._session.end(error))
+            if self._outbox.qsize() > _OUTBOX_MESSAGES:
+                await self._outbox.join()
+
+    async def _write(self) -> None:
+        while True:
+            item = await self._outbox.get()
+            try:
+                async with asyncio.timeout(self._limits.write_stall_s):
+                    await self._send(item)
+            except TimeoutError:
+                await self._give_up()
+            self._outbox.task_done()
+
+    async def _give_up(self) -> None:
+        """The peer reads nothing: stop its speech, leave the reason in the buffer, let go."""
+        error = Stalled(f"nothing was read for {self._limits.write_stall_s:g} s")
+        release(self._websocket.scope)
+        while not self._outbox.empty():
+            self._outbox.get_nowait()
+        self._carry_out(self._session.end(error) or [Close(code=error.code)])
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._limits.write_stall_s):
+                while True:
+                    await self._send(self._outbox.get_nowait())
+        raise _Gone
+
+    async def _send(self, item: str | bytes | Close) -> None:
+        if isinstance(item, str):
+            await self._websocket.send_text(item)
+        elif isinstance(item, bytes):
+            await self._websocket.send_bytes(item)
+        else:
+            reason = item.reason.encode()[:_REASON_BYTES].decode(errors="ignore")
+            await self._websocket.close(close_code(item.code), reason)
+            raise _Gone
+
+    async def _watch(self) -> None:
+        """Tell the session the time."""
+        pause_s = min(1.0, self._limits.idle_s / 4)
+        while True:
+            await asyncio.sleep(pause_s)
+            self._carry_out(self._session.tick(time.monotonic()))
+
+    async def _drain(self) -> None:
+        admission = self._service.admission
+        await admission.draining.wait()
+        self._carry_out(self._session.drain(admission.refusal()))
+
+    def _carry_out(self, effects: list[Effect]) -> None:
+        for effect in effects:
+            match effect:
+                case Send(message=message):
+                    self._outbox.put_nowait(encode(message))
+                case Audio(payload=payload):
+                    raw = payload if isinstance(payload, bytes) else encode(payload)
+                    self._outbox.put_nowait(raw)
+                case Begin(context=number):
+                    feed = TextFeed()
+                    task = self._group.create_task(
+                        self._speak(effect, feed), name=effect.request_id
+                    )
+                    self._speeches[number] = _Speech(feed=feed, task=task)
+                case Feed(context=number, text=text):
+                    self._speeches[number].feed.put(text)
+                case Flush(context=number):
+                    self._speeches[number].feed.flush()
+                case Finish(context=number):
+                    self._speeches[number].feed.finish()
+                case Stop(context=number):
+                    if (speech := self._speeches.pop(number, None)) is not None:
+                        speech.task.cancel()
+                case Close():
+                    self._outbox.put_nowait(effect)
+
+    async def _speak(self, begin: Begin, feed: TextFeed) -> None:
+        """Run a pipeline and hand its events to the session."""
+        speech = self._service.speak(begin.request_id, begin.config, feed)
+        try:
+            async with aclosing(speech) as events:
+                async for event in events:
+                    effects = self._session.event(begin.context, event, time.monotonic())
+                    self._carry_out(effects)
+                    await self._outbox.join()
+                    for effect in effects:
+                        if isinstance(effect, Audio):
+                            await self._pace(effect)
+        except SpeechError as error:
+            logger.info("request %s: %s", begin.request_id, error.code)
+            self._carry_out(self._session.failed(begin.context, error))
+        finally:
+            current = self._speeches.get(begin.context)
+            if current is not None and current.feed is feed:
+                del self._speeches[begin.context]
+                self._dry_at_s.pop(begin.context, None)
+
+    async def _pace(self, audio: Audio) -> None:
+        """Stay at most ``max_lead_s`` ahead of a listener who plays what was sent."""
+        if audio.max_lead_s is None:
+            return
+        now_s = time.monotonic()
+        dry_at_s = max(now_s, self._dry_at_s.get(audio.context, 0.0)) + audio.duration_s
+        self._dry_at_s[audio.context] = dry_at_s
+        await asyncio.sleep(dry_at_s - now_s - audio.max_lead_s)
