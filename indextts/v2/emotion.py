@@ -93,8 +93,8 @@ class EmotionMatrices:
     def mix(self, rows: Tensor, weights: Tensor) -> Tensor:
         """Weighted sum of the chosen rows: ``[B, 8]`` twice -> ``[B, D]``."""
         starts = torch.tensor((0, *self.counts[:-1])).cumsum(0).to(rows.device)
-        chosen = self.emotions.to(weights)[(rows + starts).to(self.emotions.device)]
-        return (weights[..., None] * chosen.to(weights)).sum(1)
+        chosen = self.emotions.to(weights)[(rows + starts).to(weights.device)]
+        return (weights[..., None] * chosen).sum(1)
 
     def blend(self, rows: Tensor, weights: Tensor, audio: Tensor) -> Tensor:
         """The mix, and of ``audio`` ``[B, D]`` what the weights leave over: ``[B, D]``."""

@@ -54,7 +54,7 @@ class Voice:
 class VoiceEncoder:
     """Recordings to a voice.
 
-    The encoders run in float32 on ``device``, the mel spectrogram on the CPU. ``regulate`` maps
+    The encoders run in float32 on ``device``, ``mel`` wherever it lies. ``regulate`` maps
     quantized features ``[1, T, W]`` and a number of frames to ``[1, frames, C]``; ``condition``
     and ``feel`` map features ``[1, T, W]`` to the GPT's conditioning ``[1, 32, D]`` and emotion
     vector ``[1, D]``. ``fingerprint`` (hexadecimal) names the weights in what ``dump`` writes.
@@ -82,7 +82,7 @@ class VoiceEncoder:
 
     def ref_mel(self, reference: Reference) -> Mel:
         """Log-mel spectrogram ``[1, n_mels, T]``."""
-        return Mel(self.mel(reference.waveform).to(self.device))
+        return Mel(self.mel(reference.waveform.to(self.mel.basis.device)).to(self.device))
 
     def steps(self, reference: Reference) -> Generator[Step, Tensor, Voice]:
         """The work in order: yields a name and a function, is sent what the function returned.
