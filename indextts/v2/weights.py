@@ -31,7 +31,7 @@ PARTS: dict[str, Rules] = {
     "length_regulator": ((r"^(embedding\.weight|mask_token|f0_\w+\..*|f0_bins)$", None),),
     "gpt_layer": (),
     "semantic_codec": ((r"^decoder\.", None),),
-    "campplus": ((r"\.num_batches_tracked$", None),),
+    "campplus": (),
     "bigvgan": (
         (r"\.filter$", None),
         (r"^ups\.(\d+)\.0\.", r"ups.\1."),
