@@ -1,0 +1,1 @@
+"""Latency, load and accuracy benchmarks; never part of the tests."""

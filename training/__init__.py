@@ -1,0 +1,1 @@
+"""How the embedded checkpoint ``nano`` was made; never imported by the packages that speak."""

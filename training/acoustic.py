@@ -1,0 +1,186 @@
+"""Stage ``acoustic``: length regulator and DiT learn mel spectrograms by flow matching."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from indextts.audio.mel import MelSpectrogram
+from indextts.v2.config import CheckpointConfig
+from indextts.v2.dit import AdaptiveNorm, DiT
+from indextts.v2.regulator import LengthRegulator
+from training.corpus import CODES_HZ, RATE_HZ, Line, Speech, codes_of
+from training.listening import frozen_codec
+from training.optim import split_optimizers
+
+HOP_SAMPLES = 256
+CODE_SAMPLES = RATE_HZ // CODES_HZ
+FRAMES = (224, 320, 416, 512, 608)
+"""Lengths of the training sequences, prompt included."""
+UNPROMPTED = 0.06
+"""Share of sequences without any condition, for classifier-free guidance."""
+MEAN_LOG_MEL = -5.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """Consecutive mel frames of an utterance and the codes they were spoken from."""
+
+    mel: Tensor
+    """``[80, frames]``"""
+    codes: NDArray[np.int64]
+
+
+class Pieces:
+    """Cuts pieces of a wanted number of frames out of the corpus."""
+
+    def __init__(self, speech: Speech) -> None:
+        self._speech, self._mel = speech, MelSpectrogram()
+        order = sorted(range(len(speech.lines)), key=lambda i: -speech.lines[i].samples)
+        speakers = np.array([speech.lines[i].speaker for i in order])
+        self._samples = {
+            int(s): np.array([speech.lines[i].samples for i in order if speech.lines[i].speaker == s])
+            for s in np.unique(speakers)
+        }
+        self._lines = {
+            int(s): [speech.lines[i] for i in order if speech.lines[i].speaker == s]
+            for s in np.unique(speakers)
+        }
+        self.speakers = list(self._lines)
+        self.rng = np.random.default_rng()
+
+    def cut(self, speaker: int, frames: int) -> Piece:
+        """A piece from the beginning, the end or anywhere in an utterance of ``speaker``."""
+        needed = frames * HOP_SAMPLES + CODE_SAMPLES
+        enough = int(np.searchsorted(-self._samples[speaker], -needed, side="right"))
+        line = self._lines[speaker][int(self.rng.integers(0, max(1, enough)))]
+        codes = codes_of(line)
+        count = math.ceil(frames * HOP_SAMPLES / CODE_SAMPLES)
+        spare = max(0, len(codes) - count)
+        kind = self.rng.random()
+        first = 0 if kind < 0.4 else spare if kind < 0.6 else int(self.rng.integers(0, spare + 1))
+        return Piece(mel=self._mel_of(line, first, frames), codes=codes[first : first + count])
+
+    def _mel_of(self, line: Line, first: int, frames: int) -> Tensor:
+        start = round(first * CODE_SAMPLES / HOP_SAMPLES) * HOP_SAMPLES
+        wave = self._speech.wave(line)
+        margin = min(start, 2 * HOP_SAMPLES)
+        piece = wave[start - margin : start + (frames + 2) * HOP_SAMPLES]
+        mel = self._mel(piece[None])[0, :, margin // HOP_SAMPLES :][:, :frames]
+        return nn.functional.pad(mel, (0, frames - mel.shape[1]), mode="replicate")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Styles:
+    """CAMPPlus vectors of utterances, ``[n, 192]`` per speaker."""
+
+    of: Mapping[int, Tensor]
+
+
+class AcousticTask:
+    """The velocity from noise to the mel that follows a prompt of the same speaker."""
+
+    def __init__(
+        self, config: CheckpointConfig, speech: Speech, styles: Styles, *, frames: int = 4800
+    ) -> None:
+        self.codec = frozen_codec(config)
+        self.regulator = LengthRegulator(config.s2mel.length_regulator)
+        self.dit = DiT(config.s2mel)
+        self.module: nn.Module = nn.ModuleDict(
+            {"length_regulator": self.regulator, "estimator": self.dit}
+        )
+        self._initialise()
+        self.optimizers = split_optimizers(self.module, matrix=_is_matrix, muon_lr=5e-3, adam_lr=2e-3)
+        self._pieces, self._styles, self._frames = Pieces(speech), styles, frames
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        """Norms start as plain norms, branches small, the velocity at the mean mel."""
+        for module in self.dit.modules():
+            if isinstance(module, AdaptiveNorm):
+                module.project_layer.weight.mul_(0.1)
+                module.project_layer.bias.copy_(
+                    torch.cat((torch.ones_like(b := module.project_layer.bias.chunk(2)[0]), 0 * b))
+                )
+        for name, p in self.dit.named_parameters():
+            if name.endswith(("attention.wo.weight", "feed_forward.w2.weight", "conv2.weight")):
+                p.mul_(0.2)
+        self.dit.conv2.bias.fill_(MEAN_LOG_MEL)
+
+    @cached_property
+    def _rng(self) -> np.random.Generator:
+        return self._pieces.rng
+
+    def loss(self, progress: float) -> tuple[Tensor, Mapping[str, float]]:
+        """L1 distance of velocities on the frames after the prompt."""
+        total = int(self._rng.choice(FRAMES))
+        rows = max(2, self._frames // total)
+        speakers = self._rng.choice(self._pieces.speakers, rows)
+        heard = [int(total * self._prompt_share()) for _ in range(rows)]
+        prompts = [self._pieces.cut(s, n) for s, n in zip(speakers, heard, strict=True)]
+        targets = [self._pieces.cut(s, total - n) for s, n in zip(speakers, heard, strict=True)]
+        mel = torch.stack(
+            [torch.cat((p.mel, t.mel), dim=1) for p, t in zip(prompts, targets, strict=True)]
+        )
+        style = torch.stack([self._style(s) for s in speakers])
+        known = (torch.arange(total) < torch.tensor(heard)[:, None])[:, None].float()
+        mu = torch.stack(
+            [
+                torch.cat((p[:n], t[: total - n]))
+                for p, t, n in zip(
+                    self._conditions(prompts), self._conditions(targets), heard, strict=True
+                )
+            ]
+        )
+        keep = torch.from_numpy(self._rng.random(rows) >= UNPROMPTED).float()
+        return self._flow(mel, known, mu * keep[:, None, None], style * keep[:, None], keep)
+
+    def _prompt_share(self) -> float:
+        """Mostly a few seconds, sometimes hardly anything."""
+        low, high = (0.03, 0.2) if self._rng.random() < 0.7 else (0.2, 0.6)
+        return float(self._rng.uniform(low, high))
+
+    def _style(self, speaker: int) -> Tensor:
+        rows = self._styles.of[int(speaker)]
+        return rows[int(self._rng.integers(0, len(rows)))]
+
+    def _conditions(self, pieces: list[Piece]) -> Tensor:
+        """Regulated codes of pieces, padded: ``[B, T, channels]``."""
+        codes = [torch.from_numpy(piece.codes) for piece in pieces]
+        padded = nn.utils.rnn.pad_sequence(codes, batch_first=True)
+        with torch.no_grad():
+            features = self.codec.vq2emb(padded).transpose(1, 2)
+        frames = torch.tensor([piece.mel.shape[1] for piece in pieces])
+        lengths = torch.tensor([len(c) for c in codes])
+        with torch.autocast("cpu", torch.bfloat16):
+            conditions: Tensor = self.regulator(features, frames, lengths)
+        return conditions.float()
+
+    def _flow(
+        self, mel: Tensor, known: Tensor, mu: Tensor, style: Tensor, keep: Tensor
+    ) -> tuple[Tensor, Mapping[str, float]]:
+        """``mel [B, 80, T]``, ``known [B, 1, T]``, ``mu [B, T, C]``, ``style [B, 192]``."""
+        rows, _, total = mel.shape
+        t = 1 - torch.cos(torch.rand(rows) * (math.pi / 2))
+        noise = torch.randn_like(mel)
+        x = (1 - t)[:, None, None] * noise + t[:, None, None] * mel
+        x = x * (1 - known)
+        prompt = mel * known * keep[:, None, None]
+        with torch.autocast("cpu", torch.bfloat16):
+            made = self.dit(x, prompt, [total] * rows, t, mu, style).float()
+        error = ((made - (mel - noise)).abs() * (1 - known)).sum((1, 2))
+        loss = error.sum() / ((1 - known).sum() * mel.shape[1])
+        return loss, {"velocity": loss.item()}
+
+
+def _is_matrix(name: str, p: nn.Parameter) -> bool:
+    return p.ndim >= 2 and "embedder" not in name and "project_layer" not in name and not (
+        name.endswith("conv2.weight") or "adaLN" in name or "cond_x_merge" in name
+    )

@@ -1,0 +1,123 @@
+"""A small grammar of everyday and assistant-like sentences, numbers and dates written as words."""
+
+from __future__ import annotations
+
+import random
+import re
+
+ONES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+    "fifteen sixteen seventeen eighteen nineteen"
+).split()
+TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+
+GRAMMAR: dict[str, str] = {
+    "sentence": "{The} {is} {adj}.|{The} {verbed} the {noun}.|{The} {verbed} {prep} the {adj} "
+    "{noun}.|{Who} {verbed} the {adj} {noun} {prep} the {noun}.|{assistant}|{short}|{question}|"
+    "{fact}|{order}|{The} {is} {adj} and the {noun} {is} {adj}.|{plan}|{Who} {verbed} {num} "
+    "{plural} {prep} the {noun}.",
+    "The": "The {noun}|The {adj} {noun}|The {noun} of the {noun}|A {adj} {noun}|This {noun}|"
+    "That {noun}|My {noun}|Her {noun}|The {noun}'s {noun}|Each {noun}|The old {noun} and the {noun}",
+    "Who": "I|We|They|She|He|The {noun}|You|The two {plural}|{name}",
+    "name": "John|Mary|Peter|Anna|Doctor Brown|Mister Green|Missus White|Robert|Susan|Emma|Jack",
+    "is": "is|was|looks|seems|became|is not|will be|was never|is always|is often",
+    "verbed": "saw|took|broke|held|found|sold|bought|carried|painted|washed|moved|pushed|pulled|"
+    "dropped|cut|threw|caught|kicked|fixed|opened|closed|lost|built|kept|brought|made|used|liked|"
+    "left|covered|filled|served|cooked|burned|crossed|followed|passed|reached|helped|watched|"
+    "heard|placed|fell on|stood by|came across|jumped over|walked around|climbed|faced",
+    "verb": "see|take|break|hold|find|sell|buy|carry|paint|wash|move|push|pull|drop|cut|throw|"
+    "catch|kick|fix|open|close|lose|build|keep|bring|make|use|leave|cover|fill|serve|cook|burn|"
+    "cross|follow|pass|reach|help|watch|hear|place|tell|sleep in|wait for|look at|ask for|pay for",
+    "prep": "on|in|under|beside|behind|near|across|above|below|through|against|along|past|into|"
+    "from|with|without|around|between|toward|beneath|inside|outside of",
+    "adj": "smooth|dark|blue|good|round|fine|large|hard|plain|huge|clear|soft|easy|steady|cold|"
+    "warm|wet|dry|green|red|yellow|brown|black|white|small|tall|short|thin|thick|heavy|light|loud|"
+    "quiet|sharp|dull|bright|clean|dirty|empty|full|fresh|stale|sweet|sour|bitter|strong|weak|"
+    "rough|flat|deep|shallow|wide|narrow|fast|slow|young|old|new|cheap|dear|broken|frozen|"
+    "lazy|busy|happy|sad|angry|calm|brave|proud|kind|cruel|wise|foolish|rich|poor|early|late",
+    "noun": "boat|box|boy|girl|man|woman|sun|fish|river|ball|foot|tea|evening|fire|hour|work|house|door|"
+    "window|table|chair|floor|wall|roof|garden|tree|leaf|branch|root|flower|grass|stone|rock|hill|"
+    "mountain|valley|field|farm|barn|horse|cow|sheep|pig|dog|cat|mouse|bird|duck|goose|egg|milk|"
+    "butter|cheese|bread|cake|sugar|salt|pepper|soup|meat|beef|apple|pear|peach|plum|grape|cherry|"
+    "orange|banana|potato|carrot|onion|bean|knife|fork|spoon|plate|cup|glass|bottle|jar|can|basket|"
+    "bag|sack|rope|string|chain|wire|nail|hammer|saw|axe|shovel|wheel|cart|wagon|car|bus|train|"
+    "plane|ship|bridge|road|street|path|corner|market|shop|store|bank|school|church|office|"
+    "hospital|station|letter|book|page|paper|pen|pencil|ink|paint|brush|picture|frame|mirror|clock|"
+    "watch|lamp|candle|match|coal|wood|iron|steel|gold|silver|copper|brass|cloth|wool|cotton|silk|"
+    "leather|shirt|coat|hat|cap|shoe|boot|sock|glove|belt|button|pocket|needle|thread|bed|pillow|"
+    "blanket|towel|soap|water|ice|snow|rain|wind|storm|cloud|sky|moon|star|day|night|morning|week|"
+    "month|year|winter|summer|spring|autumn|child|baby|brother|sister|mother|father|uncle|aunt|"
+    "friend|neighbor|teacher|doctor|nurse|farmer|sailor|soldier|judge|king|queen|prince|thief|"
+    "guard|crowd|team|game|song|story|word|name|voice|sound|noise|smell|taste|color|shape|edge|"
+    "point|line|circle|square|heart|hand|arm|finger|thumb|shoulder|knee|neck|head|hair|face|eye|"
+    "ear|nose|mouth|tooth|tongue|skin|bone|blood|beach|coast|harbor|"
+    "island|lake|pond|stream|desert|forest|jungle|kettle|oven|stove|fence|gate|yard|tower|castle",
+    "plural": "boats|cups|hours|days|roads|fires|houses|windows|"
+    "apples|letters|books|horses|children|men|women|boxes|dishes|bridges|pages|pieces|friends|"
+    "dollars|tickets|chairs|tables|stones|birds|stars|songs|stories|lamps|shoes|gloves|knives",
+    "assistant": "Hello, how can I help you today?|Sure, let me check that for you.|Your {noun} "
+    "will arrive on {day}.|The weather {prep} the {noun} is {adj} today.|I have set a timer for "
+    "{num} minutes.|Your next meeting is at {time}.|Here is what I found about the {noun}.|Sorry, "
+    "I did not catch that.|Turning off the {noun} now.|You have {num} new messages.|It is {num} "
+    "degrees outside.|Today is {day}, {month} {ordinal}.|The answer is {num}.|Please say that "
+    "again.|I can help you with your {noun}.|Would you like to hear the {noun} {noun}?|Good "
+    "morning, {name}.|Your order of {num} {plural} is ready.|Thank you for calling.|One moment, "
+    "please.|The {noun} costs {num} dollars and {num} cents.|Remember to {verb} the {noun} on "
+    "{day}.|Text comes in while it is still being written.|Speech comes out while the rest is "
+    "still being computed.|Welcome to the {adj} {noun} demo.|This is a streaming voice.",
+    "short": "Yes.|No.|Maybe.|Of course.|Thank you.|Not yet.|Hello!|Hello there.|Good evening.|"
+    "Good night.|Okay.|All right.|Well, {adj}.|See you on {day}.|In a minute.|{Num}.|Hello, "
+    "world.|Very {adj}.|No, thanks.|I see.|Go on.|Stop.|Wait!|Sure.|Why not?|A {noun}.|The {noun}.",
+    "question": "Where is the {noun}?|Who {verbed} my {noun}?|Can you {verb} the {noun}?|Is the "
+    "{noun} {adj}?|How many {plural} do you need?|When will the {noun} be {adj}?|Why is the "
+    "{noun} so {adj}?|What time is it?|Did {name} {verb} the {adj} {noun}?|Do you want the {noun} "
+    "or the {noun}?|How far is it to the {noun}?|Are there {num} {plural} in the {noun}?",
+    "fact": "There are {num} {plural} {prep} the {noun}.|It takes {num} hours to {verb} the "
+    "{noun}.|In {month} the {noun} is {adj}.|{Num} {plural} cost {num} dollars.|On {day} we "
+    "{verb} the {noun}.|These {plural} are {adj}.|It is hard to "
+    "{verb} the {noun}.|There was no {noun} {prep} the "
+    "{noun}.",
+    "order": "Please {verb} the {noun}.|{verb} the {noun} and {verb} the {noun}.|{verb} the {adj} "
+    "{noun} {prep} the {noun}.|Don't {verb} the {noun}.|{verb} your {noun} to the {noun}.|Let us "
+    "{verb} the {noun}.|Help the {noun} {verb} the {noun}.|Take {num} {plural} and {verb} them.",
+    "plan": "I will {verb} the {noun} tomorrow.|We can't {verb} it.|She wants to {verb} a {adj} "
+    "{noun}.|They're going to {verb} the {plural}.|He said that the {noun} {is} {adj}.|If the "
+    "{noun} is {adj}, {verb} it.|When we {verbed} the {noun}, it was {adj}.|I've never {verbed} a "
+    "{noun}, but {name} has.|You should {verb} it before {time}.|We'll meet {prep} the {noun} at "
+    "{time} on {day}.",
+    "day": "Monday|Tuesday|Wednesday|Thursday|Friday|Saturday|Sunday",
+    "month": "January|February|March|April|May|June|July|August|September|October|November|"
+    "December",
+    "ordinal": "first|second|third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|eleventh|twelfth|"
+    "thirteenth|twentieth|twenty-first|thirtieth",
+    "time": "noon|midnight|{num} o'clock|half past {num}|a quarter to {num}|{num} thirty",
+}
+"""Rule -> alternatives separated by ``|``; ``{rule}`` inserts an expansion."""
+
+_CHOICES = {rule: body.split("|") for rule, body in GRAMMAR.items()}
+
+
+def number_words(value: int) -> str:
+    """``value`` (0 to 9999) in English words."""
+    if value >= 1000:
+        rest = f" {number_words(value % 1000)}" if value % 1000 else ""
+        return f"{number_words(value // 1000)} thousand{rest}"
+    if value >= 100:
+        rest = f" {number_words(value % 100)}" if value % 100 else ""
+        return f"{ONES[value // 100]} hundred{rest}"
+    if value >= 20:
+        return TENS[value // 10 - 2] + (f"-{ONES[value % 10]}" if value % 10 else "")
+    return ONES[value]
+
+
+def _expand(rng: random.Random, rule: str) -> str:
+    if rule.lower() == "num":
+        return number_words(rng.choice((rng.randrange(13), rng.randrange(100), rng.randrange(9999))))
+    chosen = rng.choice(_CHOICES[rule])
+    return re.sub(r"\{(\w+)\}", lambda slot: _expand(rng, slot.group(1)), chosen)
+
+
+def everyday(rng: random.Random, count: int) -> list[str]:
+    """``count`` sentences of the grammar (duplicates possible)."""
+    made = (_expand(rng, "sentence") for _ in range(count))
+    return [text[0].upper() + text[1:] for text in made]

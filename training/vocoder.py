@@ -1,0 +1,71 @@
+"""Stage ``vocoder``: BigVGAN learns to turn mel spectrograms of the corpus into waveforms."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from indextts.audio.mel import MelSpectrogram
+from indextts.v2.config import BigvganConfig
+from indextts.v2.vocoder import BigVGAN
+from training.corpus import SAMPLE_SCALE, Speech
+from training.optim import split_optimizers
+
+RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512))
+"""FFT sizes and hops of the spectral loss."""
+QUIET = 0.2
+"""Magnitude that keeps the relative distance of silent pieces from exploding; speech has about 2."""
+
+
+def spectral_loss(made: Tensor, real: Tensor) -> Tensor:
+    """Multi-resolution STFT loss of ``[B, n]`` (Parallel WaveGAN, Yamamoto et al., 2020)."""
+    total = made.new_zeros(())
+    for size, hop in RESOLUTIONS:
+        window = torch.hann_window(size)
+        x, y = (_magnitude(wave, size, hop, window) for wave in (made, real))
+        distance = (x - y).square().mean().sqrt() / (y.square().mean().sqrt() + QUIET)
+        total = total + distance + (x.log() - y.log()).abs().mean()
+    return total / len(RESOLUTIONS)
+
+
+def _magnitude(wave: Tensor, size: int, hop: int, window: Tensor) -> Tensor:
+    spectrum = torch.stft(wave, size, hop, size, window, return_complex=True)
+    return (spectrum.real.square() + spectrum.imag.square() + 1e-7).sqrt()
+
+
+class VocoderTask:
+    """Copy synthesis of random pieces of the corpus, judged by spectra alone."""
+
+    def __init__(
+        self, config: BigvganConfig, speech: Speech, *, batch: int = 4, samples: int = 8192
+    ) -> None:
+        self.module: nn.Module = BigVGAN(config)
+        for name, p in self.module.named_parameters():
+            if name.startswith("resblocks") and name.endswith("weight"):
+                nn.init.xavier_normal_(p, gain=0.5)
+        self.optimizers = split_optimizers(
+            self.module,
+            matrix=lambda name, p: p.ndim == 3 and "conv_post" not in name,
+            muon_lr=2.5e-3,
+            adam_lr=1.2e-3,
+            betas=(0.8, 0.99),
+        )
+        self._speech, self._batch, self._samples = speech, batch, samples
+        self._mel = MelSpectrogram()
+        self._rng = np.random.default_rng()
+
+    def loss(self, progress: float) -> tuple[Tensor, Mapping[str, float]]:
+        """Spectral loss plus twice the mel distance."""
+        pcm = self._speech.pcm
+        starts = self._rng.integers(0, len(pcm) - self._samples, self._batch)
+        pieces = np.stack([pcm[i : i + self._samples] for i in starts])
+        real = torch.from_numpy(pieces.astype(np.float32) / SAMPLE_SCALE)
+        mel = self._mel(real)
+        made = self.module(mel)[:, 0]
+        distance = (self._mel(made) - mel).abs().mean()
+        spectral = spectral_loss(made, real)
+        figures = {"spectral": spectral.item(), "mel": distance.item()}
+        return spectral + 2 * distance, figures
