@@ -49,7 +49,7 @@ class TextChunker:
         self._first_cap = max(1, min(first_max_tokens, max_tokens))
         self._max_cap = max(1, max_tokens)
         self._first_min = max(1, min(first_min_tokens, self._first_cap))
-        self._least_tail = max(1.0, self._first_min / 2)
+        self._least_tail = 1 + self._first_min / 2
         self._limit_characters = limit_characters
         self._lexer = Lexer()
         self._index = 0
@@ -106,12 +106,9 @@ class TextChunker:
         self._lexer.close()
         chunks = self._take_ready()
         while self._pieces:
-            if self._scale.of(self._pieces) <= self._cap:
-                chunks.append(self._cut(len(self._pieces), last=last))
-            elif count := self._best(final=True):
-                chunks.append(self._cut(count))
-            else:
-                self._cap = self._max_cap
+            fits = self._scale.of(self._pieces) <= self._cap
+            count = len(self._pieces) if fits else self._best(final=True)
+            chunks.append(self._cut(count, last=last))
         return chunks
 
     def _take_ready(self) -> list[TextChunk]:
@@ -144,46 +141,53 @@ class TextChunker:
 
     def _decided(self) -> int:
         """How many pieces make the next chunk, 0 while more text could change that."""
-        if self._early and self._tokens - self._early[1] >= self._least_tail:
-            return self._early[0]
-        if self._tokens >= self._cap + self._least_tail:
-            if count := self._best(final=False):
-                return count
-            self._cap = self._max_cap
-        return 0
+        if self._early:
+            return self._early[0] if self._tokens - self._early[1] >= self._least_tail else 0
+        enough = self._tokens >= self._cap + self._least_tail
+        return self._best(final=False) if enough else 0
 
     def _best(self, *, final: bool) -> int:
-        """How many pieces to cut off at the cap; 0 when only ``max_tokens`` would do."""
+        """How many pieces to cut off at the cap; 0 to wait for a place behind it."""
         goal = self._tokens / 2 if final and self._tokens <= 2 * self._cap else self._cap
         budget = float(self._cap)
-        while True:
-            count, fits = self._most_welcome(goal, budget)
-            if count == 0 and self._cap == self._max_cap:
-                count = fits or self._split_first()
-            if count <= 1 or self._scale.of(self._pieces[:count]) <= self._cap:
+        while count := self._most_welcome(goal, budget):
+            if self._scale.of(self._pieces[:count]) <= self._cap:
                 return count
             budget *= 0.9
+        return self._beyond(final=final)
 
-    def _most_welcome(self, goal: float, budget: float) -> tuple[int, int]:
-        """The best place within the budget that leaves no tiny tail, and the last place at all."""
+    def _most_welcome(self, goal: float, budget: float) -> int:
+        """The best place within the budget, if possible one that leaves no tiny tail."""
         least = min(self._least, self._cap / 3)
-        best, count, fits, tokens = (False, Cut.NEVER, 0.0), 0, 0, 0.0
+        best, count, tokens = (False, Cut.NEVER, 0.0), 0, 0.0
         for at, piece in enumerate(self._pieces[:-1], start=1):
             tokens += piece.tokens
             if tokens > budget:
                 break
-            fits = at
             balanced = least <= tokens <= self._tokens - self._least_tail
             score = (balanced, piece.cut, -abs(goal - tokens))
             if piece.cut and (count == 0 or score > best):
                 best, count = score, at
-        return count, fits
+        return count
+
+    def _beyond(self, *, final: bool) -> int:
+        """The first place behind the cap, else any place below ``max_tokens``; 0 to wait."""
+        fits = 0
+        for at, piece in enumerate(self._pieces, start=1):
+            if self._scale.of(self._pieces[:at]) > self._max_cap:
+                break
+            fits = at
+            if piece.cut or (final and at == len(self._pieces)):
+                return at
+        if not final and self._tokens < self._max_cap + self._least_tail:
+            return 0
+        return fits or self._split_first()
 
     def _split_first(self) -> int:
         """Cut a piece that is longer than any chunk may be."""
         first, *others = self._pieces
         size = len(first.text)
-        while size > 1 and self._scale.tokens(first.text[:size]) > self._cap:
+        while size > 1 and self._scale.tokens(first.text[:size]) > self._max_cap:
             size -= max(1, size // 8)
         if size < len(first.text):
             self._pieces = [*first.split(size), *others]

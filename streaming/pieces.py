@@ -39,6 +39,7 @@ _SENTENCE_END = frozenset(".!?。！？｡…")
 _CLAUSE_END = frozenset(",;:，；：—､")
 _MARKS = frozenset(".,;:!?")
 _WIDE_MARKS = frozenset("。！？｡…，；：—､、”’」』）】》〉］｝")
+_OPENING = "".join(_PAIRS) + "\"'*_"
 _DECORATION = "".join(_CLOSERS) + "\"'*_"
 _TITLES = re.compile(
     r"mr|mrs|ms|mx|dr|prof|st|mt|rev|hon|gen|col|capt|lt|sgt|gov|sen|rep|pres|messrs|e\.g|i\.e|cf"
@@ -87,7 +88,7 @@ def _after_mark(core: str, space: str, after: str) -> Cut:
 
 def _after_dot(core: str, space: str, after: str) -> Cut:
     """A dot ends a sentence, an abbreviation or neither."""
-    word = re.split(r"[^a-z0-9.]", core.lower())[-1]
+    word = core.split()[-1].lstrip(_OPENING).lower()
     bare = word.rstrip(".")
     if after and not space and not _is_wide(after):
         return Cut.NEVER

@@ -134,16 +134,24 @@ class DeviceWorker:
     def _next(self) -> _Item | None:
         with self._changed:
             while not self._closed:
-                self._drop_cancelled()
-                if self._items:
-                    item = min(self._items, key=lambda waiting: waiting.urgency.key())
+                if item := self._most_urgent():
                     self._items.remove(item)
                     self.begun[item.name] += 1
                     return item
                 self._changed.wait()
         return None
 
-    def _drop_cancelled(self) -> None:
-        for item in [item for item in self._items if item.urgency.cancelled]:
-            self._items.remove(item)
-            item.settle(None, asyncio.CancelledError())
+    def _most_urgent(self) -> _Item | None:
+        """The item to begin next; drops the cancelled ones and any whose urgency fails."""
+        keys: list[tuple[tuple[int, float], int]] = []
+        kept: list[_Item] = []
+        for item in self._items:
+            try:
+                if item.urgency.cancelled:
+                    raise asyncio.CancelledError
+                keys.append((item.urgency.key(), len(kept)))
+                kept.append(item)
+            except BaseException as error:
+                item.settle(None, error)
+        self._items = kept
+        return kept[min(keys)[1]] if kept else None

@@ -67,7 +67,7 @@ def done_of(events: list[Event]) -> SpeechDone:
 
 
 def others() -> set[asyncio.Task[object]]:
-    return asyncio.all_tasks() - {asyncio.current_task()}  # type: ignore[arg-type]
+    return asyncio.all_tasks() - {asyncio.current_task()}
 
 
 async def until(condition: Callable[[], bool]) -> None:
