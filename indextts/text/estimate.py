@@ -8,33 +8,42 @@ from collections.abc import Mapping
 from typing import Final
 
 from indextts.text.language import HAN, Language, language_of
+from indextts.text.marks import map_marks
+from indextts.text.pinyin import TONED_SYLLABLE_COMPLETE
 from indextts.text.tokenizer import Tokenizer
 
 # Above this length not even the tokenizer is asked: two pieces a character are always enough.
 _LONGEST_TOKENIZED: Final = 2000
 
 _DIGITS: Final = re.compile(r"\d+")
-_UNIT: Final = re.compile(rf"(?<=\d)\s?[^\W\d_{HAN}]+")
-_SYMBOL: Final = re.compile(
-    r"[^\w\s,!?;'\"“”‘’，。！？、；：…（）《》「」【】()\[\]-]|(?<=\d)[-,]|-(?=\d)|_"
-)
-_SHORT_FORM: Final = re.compile(r"['’](?=[A-Za-z])|[A-Za-z]\.")
 
-# The longest readings seen for each kind, tokenized once per tokenizer.
-_GROUP: Final[Mapping[Language, str]] = {
-    "en": "the seven hundred and seventy seventh million",
-    "zh": "七千七百七十七万亿",
-}
-_DIGIT: Final[Mapping[Language, str]] = {"en": "seventieth", "zh": "七千"}
-_LONG_UNIT: Final[Mapping[Language, str]] = {
-    "en": "cubic kilometers per second",
-    "zh": "每平方千米分之摄氏",
-}
-_NAMED_SYMBOL: Final[Mapping[Language, str]] = {
-    "en": "september hundredth of",
-    "zh": "大于等于",
-}
-_EXPANSION: Final[Mapping[Language, str]] = {"en": "professor", "zh": "点是"}
+_FRACTIONS: Final = "¼-¾⅐-⅞"
+
+# What a grammar lengthens, with the longest of its readings in each language.
+_READINGS: Final[tuple[tuple[re.Pattern[str], Mapping[Language, str]], ...]] = (
+    # A word right after a digit may be a unit, but not an ordinal ending.
+    (
+        re.compile(
+            rf"(?<=[\d²³{_FRACTIONS}])\s?(?!(?:st|nd|rd|th)\b)[^\W\d_{HAN}]+", re.IGNORECASE
+        ),
+        {"en": "kilometers per hour", "zh": "每小时"},
+    ),
+    # Marks inside numbers and addresses: point, dot, to, minus.
+    (re.compile(r"(?<=\w)[.:,](?=\w)|[.:](?=\d)"), {"en": "colon", "zh": "点"}),
+    (re.compile(r"[-~～—](?=\d)|(?<=\d)[-~～—]"), {"en": "negative", "zh": "负"}),
+    (re.compile(r"[-—]"), {"en": "", "zh": "减"}),
+    # Symbols that are read by name.
+    (
+        re.compile(rf"[^\w\s.,:;!?'\"“”‘’，。！？、；：…（）《》「」【】()\[\]—-]|[_{_FRACTIONS}]"),
+        {"en": "vertical bar", "zh": "大于等于"},
+    ),
+    # Contractions and abbreviations.
+    (re.compile(r"['’](?=[A-Za-z])|[A-Za-z]\."), {"en": "is", "zh": "是"}),
+)
+
+_THREE_DIGITS: Final = "seven hundred and seventy seventh million"
+_HEAD_DIGITS: Final = ("", "the seventh thousand", "the seventy seventh thousand")
+_ONE_DIGIT: Final = "七千"
 
 
 class TokenEstimator:
@@ -43,33 +52,38 @@ class TokenEstimator:
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
 
-        def cost(readings: Mapping[Language, str]) -> dict[Language, int]:
-            return {
-                "zh": len(tokenizer.pieces(readings["zh"])),
-                "en": len(tokenizer.pieces(readings["en"])),
-            }
+        def cost(reading: str) -> int:
+            return len(tokenizer.pieces(reading))
 
-        self._group = cost(_GROUP)
-        self._digit = cost(_DIGIT)
-        self._per_match = [
-            (_UNIT, cost(_LONG_UNIT)),
-            (_SYMBOL, cost(_NAMED_SYMBOL)),
-            (_SHORT_FORM, cost(_EXPANSION)),
+        self._readings = [
+            (pattern, {language: cost(reading) for language, reading in readings.items()})
+            for pattern, readings in _READINGS
         ]
+        self._three_digits = cost(_THREE_DIGITS)
+        self._head_digits = tuple(map(cost, _HEAD_DIGITS))
+        self._one_digit = cost(_ONE_DIGIT)
 
     def estimate(self, text: str, hint: Language | None = None) -> int:
         """At least as many as the pieces of the normalized text; 0 for blank text."""
         if not text.strip():
             return 0
         language = language_of(text, hint)
-        total = self._unread(text)
-        for pattern, cost in self._per_match:
+        total = 0
+        if language == "zh":
+            # A syllable is respelled, and at worst read letter by letter.
+            total = sum(len(found[0]) + 1 for found in TONED_SYLLABLE_COMPLETE.finditer(text))
+            text = TONED_SYLLABLE_COMPLETE.sub(" ", text)
+        total += self._unread(map_marks(text, language))
+        for pattern, cost in self._readings:
             total += cost[language] * sum(1 for _ in pattern.finditer(text))
         for digits in _DIGITS.finditer(text):
-            length = len(digits[0])
-            in_groups = -(-length // 3) * self._group[language]
-            total += max(in_groups, length * self._digit[language])
+            total += self._number(len(digits[0]), language)
         return total
+
+    def _number(self, digits: int, language: Language) -> int:
+        if language == "zh":
+            return digits * self._one_digit
+        return self._head_digits[digits % 3] + digits // 3 * self._three_digits
 
     def _unread(self, text: str) -> int:
         if len(text) <= _LONGEST_TOKENIZED:

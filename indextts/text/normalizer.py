@@ -11,6 +11,7 @@ from indextts.text import repairs
 from indextts.text.cuts import read_by_pieces
 from indextts.text.grammar import GrammarError, read_aloud
 from indextts.text.language import HAN, Language, RuleSet, check_text, language_of
+from indextts.text.marks import map_marks
 from indextts.text.pinyin import (
     TONED_SYLLABLE,
     TONED_SYLLABLE_COMPLETE,
@@ -21,17 +22,6 @@ from indextts.text.shield import LetterShield, Shield
 
 # Longest text the reference's rules give to the grammar at once; ours always go by sentences.
 _WHOLE_REFERENCE: Final = 2000
-
-# Tried in this order, first one wins: "，，，" is three commas unless the grammar made it ",,,".
-_MARKS: Final = {
-    **dict.fromkeys("：；;，", ","),
-    **{"。": ".", "！": "!", "？": "?", "\n": " ", "·": "-", "、": ","},
-    **dict.fromkeys(("...", ",,,", "，，，", "……"), "…"),
-    **dict.fromkeys('“”"‘’（）()《》【】[]「」', "'"),
-    **dict.fromkeys("—～~", "-"),
-    ":": ",",
-}
-_MARKS_ZH: Final = {"$": ".", **_MARKS}
 
 _SUBJECTS: Final = "what|where|who|which|how|here|there|it|he|she|that|this"
 _IS: Final = re.compile(f"({_SUBJECTS})'s", re.IGNORECASE)
@@ -46,16 +36,6 @@ _LETTER: Final = re.compile("[A-Za-z]")
 _ANNOTATION: Final = re.compile(r"<[^>|\n]{1,200}\|[^>\n]{1,200}>")
 
 _EARLY_TAG_SPELLINGS: Final = str.maketrans("嗯呣", "恩母")
-
-
-def _alternation(marks: Mapping[str, str]) -> re.Pattern[str]:
-    return re.compile("|".join(map(re.escape, marks)))
-
-
-_MARK_PATTERNS: Final[Mapping[Language, re.Pattern[str]]] = {
-    "zh": _alternation(_MARKS_ZH),
-    "en": _alternation(_MARKS),
-}
 
 
 class Normalizer:
@@ -115,14 +95,14 @@ class Normalizer:
             text = names.hide(syllables.hide(text, TONED_SYLLABLE), _NAME)
             text = names.reveal(self._read(text, "zh"))
             text = syllables.reveal(text, reference_spelling)
-        return _map_marks(_show_hyphens(text, hyphen), "zh")
+        return map_marks(_show_hyphens(text, hyphen), "zh")
 
     def _english(self, text: str) -> str:
         if self._mended:
             text = repairs.spell_hosts(text)
         text, hyphen = self._hide_hyphens(text, Shield(text))
         text = self._read(text, "en")
-        return _map_marks(_show_hyphens(text, hyphen), "en")
+        return map_marks(_show_hyphens(text, hyphen), "en")
 
     def _hide_hyphens(self, text: str, shield: Shield) -> tuple[str, str | None]:
         if not self._tech_terms:
@@ -174,11 +154,6 @@ def _show_hyphens(text: str, mark: str | None) -> str:
         return text
     first, *inner, last = text.split(mark)
     return "-".join([first.rstrip(), *(part.strip() for part in inner), last.lstrip()])
-
-
-def _map_marks(text: str, language: Language) -> str:
-    marks = _MARKS_ZH if language == "zh" else _MARKS
-    return _MARK_PATTERNS[language].sub(lambda match: marks[match[0]], text)
 
 
 def _read_or_give_up(text: str, language: Language) -> str:
