@@ -20,7 +20,7 @@ from client.http import HttpClient
 from client.playback import MAX_AHEAD_S, Output, SilentOutput, find_output
 from client.show import consoles, error_json, report_json, report_table, voices_json, voices_table
 from client.speaking import Piece, Report, Sinks, speak
-from client.stdin import read_pieces
+from client.stdin import open_stdin, read_pieces
 from client.urls import DEFAULT_URL
 from streaming.errors import InputError, SpeechError
 from streaming.fields import parse_fields
@@ -135,8 +135,7 @@ def stream(
     """
 
     def pieces() -> AsyncIterator[Piece]:
-        file: BinaryIO = sys.stdin.buffer
-        return read_pieces(file, by_line=by is By.LINE, interactive=sys.stdin.isatty())
+        return read_pieces(open_stdin(), by_line=by is By.LINE, interactive=sys.stdin.isatty())
 
     config = _config(voice, language, emotion, seed)
     _run(_job(url, config, output, play, wait_ready, as_json), pieces)

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+import io
 import re
+import sys
 import threading
 from collections.abc import AsyncIterator
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from client.speaking import Piece
 
 QUEUE_PIECES = 64
 READ_BYTES = 4096
+LINE_CHARACTERS = 65_536
+"""A line that is longer is sent in pieces."""
 
 _TOKEN = re.compile(r"\s*\S+\s*|\s+")
+
+
+def open_stdin() -> BinaryIO:
+    """Standard input without a buffer: no program can exit while a thread holds a buffer's lock."""
+    try:
+        raw = io.FileIO(sys.stdin.fileno(), closefd=False)
+    except (OSError, ValueError):  # not a real file, as in a test
+        return sys.stdin.buffer
+    return cast(BinaryIO, raw)
 
 
 async def read_pieces(file: BinaryIO, *, by_line: bool, interactive: bool) -> AsyncIterator[Piece]:
@@ -24,16 +37,21 @@ async def read_pieces(file: BinaryIO, *, by_line: bool, interactive: bool) -> As
     message of its own, sent as soon as it is there. Bytes that are not UTF-8 become U+FFFD.
     """
     decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-    async for data in _read(file, by_line=by_line):
-        text = decoder.decode(data, final=not data)
+    held = ""
+    async for data in _read(file):
+        held += decoder.decode(data, final=not data)
         if by_line:
-            yield Piece(text=text, flush=interactive or not text.strip())
-        else:
-            for token in _TOKEN.findall(text):
-                yield Piece(text=token)
+            *lines, held = held.split("\n")
+            for line in lines:
+                yield Piece(text=f"{line}\n", flush=interactive or not line.strip())
+            if data and len(held) < LINE_CHARACTERS:
+                continue
+        for token in [held] if by_line else _TOKEN.findall(held):
+            yield Piece(text=token)
+        held = ""
 
 
-async def _read(file: BinaryIO, *, by_line: bool) -> AsyncIterator[bytes]:
+async def _read(file: BinaryIO) -> AsyncIterator[bytes]:
     """Bytes as they come, at last empty ones.
 
     The thread is a daemon because nothing can end a blocking read: a program that was interrupted
@@ -41,6 +59,7 @@ async def _read(file: BinaryIO, *, by_line: bool) -> AsyncIterator[bytes]:
     """
     loop = asyncio.get_running_loop()
     queue: asyncio.Queue[bytes | Exception] = asyncio.Queue(QUEUE_PIECES)
+    read = getattr(file, "read1", file.read)
 
     def put(item: bytes | Exception) -> bool:
         waiting = queue.put(item)
@@ -53,10 +72,8 @@ async def _read(file: BinaryIO, *, by_line: bool) -> AsyncIterator[bytes]:
 
     def work() -> None:
         try:
-            while data := file.readline(READ_BYTES) if by_line else _some(file):
-                if not put(data):
-                    return
-            put(b"")
+            while put(data := read(READ_BYTES)) and data:
+                pass
         except (OSError, ValueError) as error:
             put(error)
 
@@ -68,9 +85,3 @@ async def _read(file: BinaryIO, *, by_line: bool) -> AsyncIterator[bytes]:
         yield item
         if not item:
             return
-
-
-def _some(file: BinaryIO) -> bytes:
-    """What is there, at least one byte unless the file is at its end."""
-    read = getattr(file, "read1", file.read)
-    return bytes(read(READ_BYTES))
