@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from indextts.checkpoint import CheckpointError
 from streaming.errors import BadConfig
 from streaming.request import EMOTIONS
 
@@ -164,25 +165,28 @@ class QwenEmotion:
 
     @classmethod
     def load(cls, folder: Path, device: torch.device) -> QwenEmotion:
-        """Read a Hugging Face folder, never the network; raises ``OSError`` when incomplete."""
+        """Read a Hugging Face folder, never the network; raises ``CheckpointError``."""
         # transformers takes seconds to import: only who wants emotion from text pays for it.
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+            model = AutoModelForCausalLM.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{folder} holds no emotion classifier: {error}") from None
         return cls(model.float().eval().to(device), tokenizer)
 
     def classify(self, text: str) -> EmotionVector:
-        """The vector of ``text`` (its first 1000 characters)."""
-        kept = text[: self.MAX_TEXT_CHARS]
-        return parse_answer(self.answer(kept), kept)
+        """The vector of ``text``."""
+        return parse_answer(self.answer(text), text)
 
     def answer(self, text: str) -> str:
-        """What the model says of ``text``, at most 128 tokens."""
+        """What the model says of the first 1000 characters, at most 128 tokens."""
+        kept = self._MARKUP.sub(" ", text[: self.MAX_TEXT_CHARS])
         messages = [
             {"role": "system", "content": self._SYSTEM},
             # Markup in the text would end the user's turn and speak for the model.
-            {"role": "user", "content": self._MARKUP.sub(" ", text)},
+            {"role": "user", "content": kept},
         ]
         inputs = self._tokenizer.apply_chat_template(
             messages,
