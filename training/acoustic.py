@@ -77,18 +77,11 @@ class Pieces:
         return nn.functional.pad(mel, (0, frames - mel.shape[1]), mode="replicate")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Styles:
-    """CAMPPlus vectors of utterances, ``[n, 192]`` per speaker."""
-
-    of: Mapping[int, Tensor]
-
-
 class AcousticTask:
     """The velocity from noise to the mel that follows a prompt of the same speaker."""
 
     def __init__(
-        self, config: CheckpointConfig, speech: Speech, styles: Styles, *, frames: int = 4800
+        self, config: CheckpointConfig, speech: Speech, styles: Mapping[int, Tensor], *, frames: int = 4800
     ) -> None:
         self.codec = frozen_codec(config)
         self.regulator = LengthRegulator(config.s2mel.length_regulator)
@@ -148,7 +141,7 @@ class AcousticTask:
         return float(self._rng.uniform(low, high))
 
     def _style(self, speaker: int) -> Tensor:
-        rows = self._styles.of[int(speaker)]
+        rows = self._styles[int(speaker)]
         return rows[int(self._rng.integers(0, len(rows)))]
 
     def _conditions(self, pieces: list[Piece]) -> Tensor:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
-from training.corpus import Speech
+from training.corpus import Speech, read_lines
 from training.runner import Budget, Run, Task
 from training.settings import bigvgan_config, checkpoint_config
 from training.snake import fused_snake
@@ -32,6 +33,12 @@ def pieces(runs: Path) -> Pieces:
     return Pieces(path if path.exists() else train_pieces(runs))
 
 
+def weights(runs: Path, stage: str) -> dict[str, Tensor]:
+    """What ``stage`` has learnt; raises ``FileNotFoundError`` before its first checkpoint."""
+    module: dict[str, Tensor] = torch.load(runs / f"{stage}.pt", weights_only=True)["module"]
+    return module
+
+
 def _vocoder(runs: Path, smoke: bool) -> Task:
     from training.vocoder import VocoderTask
 
@@ -52,10 +59,37 @@ def _encoder(runs: Path, smoke: bool) -> Task:
     return EncoderTask(config, Speech.load(runs), batch=4 if smoke else 16)
 
 
+def _acoustic(runs: Path, smoke: bool) -> Task:
+    from training.acoustic import AcousticTask
+    from training.listening import SpeakerTask, reference_styles
+
+    config, speech = checkpoint_config(pieces(runs).size), Speech.load(runs)
+    speaker = SpeakerTask(config, speech)
+    speaker.module.load_state_dict(weights(runs, "speaker"))
+    styles = reference_styles(speaker.encoder, speech, each=2 if smoke else 40)
+    return AcousticTask(config, speech, styles, frames=700 if smoke else 2900)
+
+
+def _language(runs: Path, smoke: bool) -> Task:
+    from training.language import LanguageTask, make_items
+    from training.listening import EncoderTask, reference_features
+
+    vocabulary, speech = pieces(runs), Speech.load(runs)
+    config = checkpoint_config(vocabulary.size)
+    encoder = EncoderTask(config, speech)
+    encoder.module.load_state_dict(weights(runs, "encoder"))
+    features = reference_features(encoder.w2v, speech, count=2 if smoke else 120)
+    lines = [*speech.lines, *read_lines(runs / "alignments.jsonl")]
+    items = make_items(lines, vocabulary)
+    return LanguageTask(config, items, features, positions=900 if smoke else 5000)
+
+
 STAGES: dict[str, Stage] = {
     "vocoder": Stage(task=_vocoder, cpu_s=3000, max_norm=5.0),
     "speaker": Stage(task=_speaker, cpu_s=90),
     "encoder": Stage(task=_encoder, cpu_s=300),
+    "acoustic": Stage(task=_acoustic, cpu_s=2400),
+    "language": Stage(task=_language, cpu_s=1500),
 }
 
 
@@ -77,16 +111,34 @@ def train(stage: str, runs: Path, *, cpu_s: float | None, smoke: bool) -> dict[s
 def main() -> None:
     """Entry point of ``python -m training``."""
     parser = argparse.ArgumentParser(prog="training", description=__doc__)
-    parser.add_argument("stage", choices=["speech", "alignments", *STAGES])
+    parser.add_argument("stage", choices=["speech", "alignments", *STAGES, "voices", "export", "judge"])
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--cpu-s", type=float, help="CPU seconds in all, over every resumption")
     parser.add_argument("--count", type=int, default=9000, help="sentences to collect")
+    parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/nano"))
+    parser.add_argument("--speakers", type=Path, default=Path("speaker.json"))
+    parser.add_argument("--voice", help="a name of speaker.json; its first one when absent")
     parser.add_argument("--smoke", action="store_true", help="a few small steps")
     options = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("medium")
     if options.stage in STAGES:
         train(options.stage, options.runs, cpu_s=options.cpu_s, smoke=options.smoke)
+        return
+    if options.stage == "export":
+        from training.export import export
+
+        print(f"{export(options.runs, options.checkpoint) / 1e6:.1f} MB")
+        return
+    if options.stage == "judge":
+        from training.judge import judge
+
+        judge(options.checkpoint, options.speakers, options.voice)
+        return
+    if options.stage == "voices":
+        from training.voices import write_voices
+
+        print("wrote", *write_voices(options.speakers))
         return
     from training import collect
 

@@ -27,8 +27,6 @@ GUIDED_LAYER, GUIDED_HEADS = 2, 2
 GUIDANCE = 0.3
 NOISE = 0.08
 """Share of past codes replaced by random ones, so that mistakes do not derail the next code."""
-SPACE = 14
-"""Phone number of the space between words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +37,21 @@ class Item:
     codes: NDArray[np.int64]
     text_words: NDArray[np.int64]
     code_words: NDArray[np.int64]
+
+
+def space_phone(lines: Sequence[Line]) -> int:
+    """The phone number of the space between words; raises ``ValueError`` when no line has one."""
+    for line in lines:
+        if " " in line.symbols and len(line.phones) == len(line.symbols) + 2:
+            return line.phones[1 + line.symbols.index(" ")]
+    raise ValueError("no line with two words")
+
+
+def make_items(lines: Sequence[Line], pieces: Pieces) -> list[Item]:
+    """The items of all lines whose words can be matched with their phones."""
+    space = space_phone(lines)
+    made = (make_item(line, pieces, space) for line in lines)
+    return [item for item in made if item is not None]
 
 
 def make_item(line: Line, pieces: Pieces, space: int) -> Item | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -141,3 +141,38 @@ class EncoderTask:
             codes = codes_of(line)[first : first + frames]
             rows.append(np.pad(codes, (0, frames - len(codes)), mode="edge"))
         return torch.from_numpy(np.stack(rows))
+
+
+CLIP_SAMPLES = 6 * RATE_HZ
+SHORTEST_CLIP_SAMPLES = 5 * RATE_HZ // 2
+
+
+def _clips(speech: Speech, lines: Sequence[Line]) -> Iterator[Tensor]:
+    """The first seconds of utterances, ``[1, n]`` at 16 kHz."""
+    for line in lines:
+        yield sinc_resample(speech.wave(line)[None, :CLIP_SAMPLES], RATE_HZ, SAMPLE_RATE_HZ)
+
+
+@torch.no_grad()
+def reference_styles(encoder: Campplus, speech: Speech, *, each: int = 40) -> dict[int, Tensor]:
+    """CAMPPlus vectors ``[each, 192]`` of every speaker's first long utterances."""
+    encoder.eval()
+    styles = {}
+    for speaker in sorted({line.speaker for line in speech.lines}):
+        chosen = [
+            line
+            for line in speech.lines
+            if line.speaker == speaker and line.samples > SHORTEST_CLIP_SAMPLES
+        ][:each]
+        vectors = [encoder(campplus_features(clip)) for clip in _clips(speech, chosen)]
+        styles[speaker] = torch.cat(vectors)
+    return styles
+
+
+@torch.no_grad()
+def reference_features(encoder: W2vBert, speech: Speech, *, count: int = 120) -> list[Tensor]:
+    """w2v-BERT features ``[T, width]`` of the first utterances."""
+    encoder.eval()
+    return [
+        encoder(*seamless_features(clip))[0] for clip in _clips(speech, speech.lines[:count])
+    ]

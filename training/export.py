@@ -1,0 +1,123 @@
+"""Stage ``export``: write the trained parts as a checkpoint folder with the official names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import yaml
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from indextts.v2.networks import build_networks
+from indextts.v2.weights import convert
+from training.settings import BIGVGAN, W2V_BERT, bigvgan_config, checkpoint_sections
+from training.settings import checkpoint_config
+from training.text import Pieces
+
+GPT2_TRANSPOSED = re.compile(r"\.(c_attn|c_proj|c_fc)\.weight$")
+OFFICIAL: dict[str, tuple[tuple[str, str], ...]] = {
+    "cfm": (
+        (r"^", "estimator."),
+        (r"(wavenet\.(?:cond_layer|(?:in_layers|res_skip_layers)\.\d+))\.", r"\1.conv.conv."),
+    ),
+    "bigvgan": (
+        (r"^ups\.(\d+)\.", r"ups.\1.0."),
+        (r"(activations\.\d+|activation_post)\.(alpha|beta)$", r"\1.act.\2"),
+    ),
+}
+"""Part -> rules from our names to the official ones; the reverse of indextts.v2.weights."""
+
+
+def official(part: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """``state`` of our module under official names; raises ``ValueError`` if it cannot be read back."""
+    named = {}
+    for key, tensor in state.items():
+        for pattern, replacement in OFFICIAL.get(part, ()):
+            key = re.sub(pattern, replacement, key, count=1)
+        turned = part == "gpt" and GPT2_TRANSPOSED.search(key)
+        named[key] = tensor.t().contiguous() if turned else tensor
+    back = convert(part, named)
+    if set(back) != set(state) or any(back[k].shape != state[k].shape for k in state):
+        raise ValueError(f"the weights of {part} do not survive the official names")
+    return named
+
+
+def _half(tensors: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
+    return {
+        prefix + key: (t.half() if t.is_floating_point() else t).contiguous()
+        for key, t in tensors.items()
+    }
+
+
+def _trained(runs: Path, stage: str, prefix: str = "") -> dict[str, Tensor]:
+    """Weights of a stage's checkpoint whose names start with ``prefix``, without it."""
+    module: Mapping[str, Tensor] = torch.load(runs / f"{stage}.pt", weights_only=True)["module"]
+    return {k.removeprefix(prefix): v for k, v in module.items() if k.startswith(prefix)}
+
+
+def _silent_gpt_layer(module: nn.Module) -> dict[str, Tensor]:
+    """The GPT's latents add nothing in this version."""
+    return {key: torch.zeros_like(tensor) for key, tensor in module.state_dict().items()}
+
+
+def export(runs: Path, target: Path) -> int:
+    """Write every file of the checkpoint but its card; returns the bytes of the weights."""
+    pieces = Pieces(runs / "bpe.model")
+    config = checkpoint_config(pieces.size)
+    networks = build_networks(config, bigvgan_config())
+    trained = {
+        "gpt": _trained(runs, "language"),
+        "cfm": _trained(runs, "acoustic", "estimator."),
+        "length_regulator": _trained(runs, "acoustic", "length_regulator."),
+        "gpt_layer": _silent_gpt_layer(networks.gpt_layer),
+        "bigvgan": _trained(runs, "vocoder"),
+        "semantic_codec": _trained(runs, "encoder", "codec."),
+        "w2v_bert": _trained(runs, "encoder", "w2v_bert."),
+        "campplus": _trained(runs, "speaker", "encoder."),
+    }
+    files: dict[str, dict[str, Tensor]] = {
+        "gpt.safetensors": _half(official("gpt", trained["gpt"])),
+        "s2mel.safetensors": {
+            name: tensor
+            for part in ("cfm", "length_regulator", "gpt_layer")
+            for name, tensor in _half(official(part, trained[part]), f"{part}.").items()
+        },
+        "bigvgan/bigvgan_generator.safetensors": _half(official("bigvgan", trained["bigvgan"])),
+        "semantic_codec/model.safetensors": _half(trained["semantic_codec"]),
+        "campplus/campplus_cn_common.safetensors": _half(trained["campplus"]),
+        "w2v-bert-2.0/model.safetensors": _half(trained["w2v_bert"]),
+        **_matrices(config.gpt.model_dim, len(config.emo_num), config.w2v_bert.hidden_size),
+    }
+    for name, tensors in files.items():
+        (target / name).parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, target / name)
+    _write_settings(target, runs, pieces.size)
+    return sum((target / name).stat().st_size for name in files)
+
+
+def _matrices(width: int, emotions: int, features: int) -> dict[str, dict[str, Tensor]]:
+    """Speaker rows to choose emotions by, emotions without effect, features left as they are."""
+    generator = torch.Generator().manual_seed(8)
+    speakers = nn.functional.normalize(torch.randn(emotions, 192, generator=generator))
+    return {
+        "feat1.safetensors": {"tensor": speakers.half()},
+        "feat2.safetensors": {"tensor": torch.zeros(emotions, width).half()},
+        "wav2vec2bert_stats.safetensors": {
+            "mean": torch.zeros(features),
+            "var": torch.ones(features),
+        },
+    }
+
+
+def _write_settings(target: Path, runs: Path, text_tokens: int) -> None:
+    sections = checkpoint_sections(text_tokens)
+    written = yaml.safe_dump(sections, sort_keys=False)
+    (target / "config.yaml").write_text(written, encoding="utf-8")
+    (target / "bpe.model").write_bytes((runs / "bpe.model").read_bytes())
+    for folder, settings in (("bigvgan", BIGVGAN), ("w2v-bert-2.0", W2V_BERT)):
+        text = json.dumps(settings, indent=2) + "\n"
+        (target / folder / "config.json").write_text(text, encoding="utf-8")

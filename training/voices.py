@@ -1,0 +1,56 @@
+"""Stage ``voices``: speaker.json and the recordings it names, spoken by the teacher."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+from training.corpus import RATE_HZ
+from training.teacher import SPEAKERS, Teacher
+
+SENTENCES = {
+    "ada": "Good morning. I read the letters and left them on the kitchen table.",
+    "boris": "The train to the coast leaves at noon, and the station is not far away.",
+    "clara": "We walked along the river until the lamps of the village came into view.",
+    "dana": "Please open the window, the garden smells wonderful after the summer rain.",
+    "emil": "My brother built this wooden bridge with nothing but a hammer and a saw.",
+    "flora": "There was a small shop at the corner where we always bought fresh bread.",
+}
+DESCRIPTIONS = {
+    "ada": "A clear American woman, the teacher's own voice",
+    "boris": "A deep man",
+    "clara": "A low, warm woman",
+    "dana": "A bright, young voice",
+    "emil": "A man of medium pitch",
+    "flora": "A light woman",
+}
+ALIASES = {"ada": ["female"], "boris": ["male"]}
+NOTE = """# Reference recordings
+
+Nobody was recorded. These sentences were synthesized with hibari-tts 0.2.1 (Apache-2.0), its voice
+changed in pitch and vocal-tract length for all speakers but `ada`, by `python -m training voices`.
+They may be used under the Apache-2.0 licence of this project.
+"""
+
+
+def write_voices(registry: Path) -> list[str]:
+    """Write ``registry`` and its recordings beside it, under speakers/audio; returns the names."""
+    teacher, folder = Teacher(), registry.parent / "speakers" / "audio"
+    folder.mkdir(parents=True, exist_ok=True)
+    entries = {}
+    for name, text in SENTENCES.items():
+        wave, _ = teacher.speak(teacher.phonemize(text), SPEAKERS[name], seed=7)
+        path = folder / f"{name}.flac"
+        soundfile.write(path, (wave * 32767).astype(np.int16), RATE_HZ)
+        entries[name] = {
+            "recordings": [path.relative_to(registry.parent).as_posix()],
+            "description": DESCRIPTIONS[name],
+            "language": "en",
+            "aliases": ALIASES.get(name, []),
+        }
+    registry.write_text(json.dumps(entries, indent=2) + "\n", encoding="utf-8")
+    (folder / "README.md").write_text(NOTE, encoding="utf-8")
+    return list(entries)
