@@ -8,7 +8,8 @@ import torch
 from indextts.v2.config import LengthRegulatorConfig
 from indextts.v2.golden_s2mel import check_gpt_layer, check_length_regulator
 from indextts.v2.regulator import LengthRegulator, nearest_index, target_length
-from tests.indextts.v2.golden_sets import golden, lively
+from tests.indextts.v2.goldens import failures, golden_arrays, golden_context
+from tests.indextts.v2.lively import lively
 
 
 @pytest.fixture(scope="module")
@@ -18,14 +19,16 @@ def regulator() -> LengthRegulator:
 
 
 def test_every_golden_array_is_within_tolerance() -> None:
-    checks = check_length_regulator(*golden("length_regulator.npz"))
-    assert [check for check in checks if not check.ok] == []
+    checks = check_length_regulator(
+        golden_arrays("length_regulator.npz"), golden_context("length_regulator.npz")
+    )
+    assert failures(checks) == {}
     names = {check.name for check in checks if not check.informative}
     assert {"length_regulator.npz:batch_y[0]", "length_regulator.npz:batch_y[1]"} <= names
 
 
 def test_gpt_layer_is_within_tolerance() -> None:
-    checks = check_gpt_layer(*golden("gpt_layer.npz"))
+    checks = check_gpt_layer(golden_arrays("gpt_layer.npz"), golden_context("gpt_layer.npz"))
     assert [check.ok for check in checks] == [True]
 
 

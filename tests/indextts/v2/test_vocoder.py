@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from indextts.tensors import Mel
 from indextts.v2.config import BigvganConfig
 from indextts.v2.golden_s2mel import check_bigvgan, check_official_bigvgan
 from indextts.v2.vocoder import BigVGAN
-from tests.indextts.v2.golden_sets import golden, lively
+from tests.indextts.v2.goldens import failures, golden_arrays, golden_context
+from tests.indextts.v2.lively import lively
 
 SMALL = BigvganConfig(
     num_mels=6,
     upsample_rates=(4, 3, 2),
     upsample_kernel_sizes=(8, 5, 4),
-    upsample_initial_channel=32,
+    upsample_initial_channel=16,
     resblock_kernel_sizes=(3, 5),
-    resblock_dilation_sizes=((1, 3), (1, 2)),
+    resblock_dilation_sizes=((1, 3), (1,)),
 )
 
 
@@ -32,28 +34,30 @@ def some_mel(frames: int, channels: int = 6) -> Mel:
 
 
 def test_every_golden_array_is_within_tolerance() -> None:
-    checks = check_bigvgan(*golden("bigvgan.npz"))
-    assert [check for check in checks if not check.ok] == []
+    checks = check_bigvgan(golden_arrays("bigvgan.npz"), golden_context("bigvgan.npz"))
+    assert failures(checks) == {}
     assert len(checks) >= 6
 
 
 @pytest.mark.slow
 def test_official_size_is_within_tolerance() -> None:
-    checks = check_official_bigvgan(*golden("official_bigvgan.npz"))
-    assert [check for check in checks if not check.ok] == []
+    checks = check_official_bigvgan(
+        golden_arrays("official_bigvgan.npz"), golden_context("official_bigvgan.npz")
+    )
+    assert failures(checks) == {}
     assert len(checks) >= 8
 
 
-@pytest.mark.parametrize("sizes", [[1], [2], [3, 5], [7], [16], [10, 20, 40], [59], [60], [500]])
+@pytest.mark.parametrize("sizes", [[1], [3, 5], [7], [16], [5, 10, 20], [39], [40], [500]])
 @torch.no_grad()
 def test_joined_slices_equal_the_whole(vocoder: BigVGAN, sizes: list[int]) -> None:
-    mel = some_mel(60)
+    mel = some_mel(40)
     whole = vocoder(mel)
-    pieces = [work() for work in vocoder.vocode_slices(mel, sizes)]
+    pieces: list[Tensor] = [work() for work in vocoder.vocode_slices(mel, sizes)]
     assert torch.allclose(torch.cat(pieces, dim=-1), whole, atol=1e-5)
     lengths = [piece.shape[-1] // vocoder.hop for piece in pieces]
-    assert lengths[0] == min(sizes[0], 60)
-    assert sum(lengths) == 60
+    assert lengths[0] == min(sizes[0], 40)
+    assert sum(lengths) == 40
     assert whole.std() > 0.01
 
 
@@ -61,7 +65,7 @@ def test_joined_slices_equal_the_whole(vocoder: BigVGAN, sizes: list[int]) -> No
 @torch.no_grad()
 def test_a_mel_shorter_than_the_context(vocoder: BigVGAN, frames: int) -> None:
     mel = some_mel(frames)
-    pieces = [work() for work in vocoder.vocode_slices(mel, [1])]
+    pieces: list[Tensor] = [work() for work in vocoder.vocode_slices(mel, [1])]
     assert torch.allclose(torch.cat(pieces, dim=-1), vocoder(mel), atol=1e-5)
 
 
@@ -113,7 +117,7 @@ def test_it_learns() -> None:
     mel, target = some_mel(8).repeat(2, 1, 1), torch.randn(2, 1, 8 * model.hop) / 10
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     losses = []
-    for _ in range(8):
+    for _ in range(4):
         loss = (model(mel) - target).square().mean()
         optimizer.zero_grad()
         loss.backward()
