@@ -16,7 +16,7 @@ from indextts.v2.emotion import (
     parse_answer,
     shape_vector,
 )
-from indextts.v2.golden_voice import check_audio_features, check_emotion_matrix
+from indextts.v2.golden_voice import check_emotion_matrix
 from streaming.errors import BadConfig
 from tests.indextts.v2.goldens import (
     failures,
@@ -26,7 +26,7 @@ from tests.indextts.v2.goldens import (
     with_unknown,
 )
 
-FILE, AUDIO = "emotion_matrix.npz", "audio_features.npz"
+FILE = "emotion_matrix.npz"
 COUNTS = (1, 2, 3, 1, 2, 3, 1, 2)
 
 
@@ -55,16 +55,6 @@ def test_goldens() -> None:
 def test_without_official_files_nothing_is_called_ok() -> None:
     checks = check_emotion_matrix(with_unknown(golden_arrays(FILE)), golden_context(FILE))
     assert set(failures(checks)) == {"nearest_index", "emovec_mat", "emovec_final", "surprise"}
-
-
-def test_audio_goldens() -> None:
-    arrays = golden_arrays(AUDIO)
-    checks = check_audio_features(arrays, golden_context(AUDIO))
-    assert failures(checks) == {}
-    assert len(checks) == len(arrays) - 1
-    assert set(failures(check_audio_features(with_unknown(arrays), golden_context(AUDIO)))) == {
-        "surprise"
-    }
 
 
 def test_each_row_is_the_most_alike_of_its_group() -> None:
