@@ -129,10 +129,9 @@ def main(
         for check in check_set(folder, official_folder(goldens, official)):
             typer.echo(_row(check))
             judged.append(check)
-    failed = [check for check in judged if not check.ok]
-    informative = sum(check.informative for check in judged)
-    passed = len(judged) - len(failed) - informative
-    typer.echo(f"{passed} ok, {len(failed)} failed, {informative} informative")
+    verdicts = [check.ok for check in judged if not check.informative]
+    passed, failed = verdicts.count(True), verdicts.count(False)
+    typer.echo(f"{passed} ok, {failed} failed, {len(judged) - len(verdicts)} informative")
     if failed or not passed:
         raise typer.Exit(1)
 
