@@ -92,7 +92,7 @@ async def test_speech_is_streamed_as_it_is_made() -> None:
     }
 
 
-@pytest.mark.parametrize("size", [1, 7, 1_000_000])
+@pytest.mark.parametrize("size", [3, 50, 1_000_000])
 async def test_events_may_be_cut_anywhere(size: int) -> None:
     stream = b": hello\n\n" + delta(AUDIO[:999]) + b":\r\n\r\n" + delta(AUDIO[999:])
     stream += event(type="speech.audio.done", usage={})
