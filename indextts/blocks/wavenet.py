@@ -25,6 +25,11 @@ class Windows:
     inside: Tensor | None
     kernel_size: int
 
+    def to(self, device: torch.device) -> Windows:
+        """The same windows on ``device``."""
+        inside = None if self.inside is None else self.inside.to(device)
+        return Windows(index=self.index.to(device), inside=inside, kernel_size=self.kernel_size)
+
     def of(self, x: Tensor) -> Tensor:
         """``[B, T, C] -> [B, T, kernel * C]``."""
         batch, frames, channels = x.shape
@@ -34,17 +39,16 @@ class Windows:
 
 
 def mirrored_windows(lengths: Tensor, frames: int, kernel_size: int) -> Windows:
-    """Windows of rows with ``lengths [B]`` padded to ``frames``, mirrored at each row's own ends.
+    """Windows (on the CPU) of rows with ``lengths [B]`` padded to ``frames``, mirrored at each row's own ends.
 
     A row too short to be mirrored is first extended with zeros on its right.
     """
     reach = kernel_size // 2
-    device = lengths.device
-    offset = torch.arange(kernel_size, device=device) - reach
-    position = (torch.arange(frames, device=device).unsqueeze(1) + offset).abs()
+    offset = torch.arange(kernel_size) - reach
+    position = (torch.arange(frames).unsqueeze(1) + offset).abs()
     end = lengths.clamp(min=reach + 1).view(-1, 1, 1)
     position = torch.where(position >= end, 2 * (end - 1) - position, position)
-    first_row = torch.arange(lengths.shape[0], device=device).view(-1, 1, 1) * frames
+    first_row = torch.arange(len(lengths)).view(-1, 1, 1) * frames
     index = position.clamp(min=0, max=frames - 1) + first_row
     inside = None
     if int(lengths.min()) <= reach:
@@ -97,7 +101,7 @@ class WaveNet(nn.Module):
 
     def windows(self, lengths: Tensor, frames: int) -> Windows:
         """Windows of all layers for rows with ``lengths [B]``, padded to ``frames``."""
-        return mirrored_windows(lengths, frames, self.kernel_size)
+        return mirrored_windows(lengths, frames, self.kernel_size).to(self.cond_layer.weight.device)
 
     def conditions(self, g: Tensor) -> Tensor:
         """Global condition ``g [N, C]`` -> terms of all layers ``[N, layers, 2C]``."""

@@ -302,15 +302,14 @@ class DiT(nn.Module):
         """
         device, frames = self.conv1.weight.device, max(lengths)
         first = max(0, prompt_frames - self.wavenet.reach_frames)
-        rows = torch.tensor(lengths, device=device)
-        position = torch.arange(frames, dtype=torch.float32, device=device)
-        pair = torch.arange(0, self.head_dim, 2, dtype=torch.float32, device=device)
+        rows = torch.tensor(lengths)
+        position = torch.arange(frames, dtype=torch.float32)
+        pair = torch.arange(0, self.head_dim, 2, dtype=torch.float32)
         angle = torch.outer(position, _ROTARY_BASE ** (-pair / self.head_dim)).unsqueeze(1)
+        valid = (position < rows.unsqueeze(1)).view(len(lengths), 1, 1, frames)
         return RowLayout(
-            rotation=torch.polar(torch.ones_like(angle), angle),
-            key_mask=(position < rows.unsqueeze(1)).view(len(lengths), 1, 1, frames)
-            if min(lengths) < frames
-            else None,
+            rotation=torch.polar(torch.ones_like(angle), angle).to(device),
+            key_mask=valid.to(device) if min(lengths) < frames else None,
             first=first,
             windows=self.wavenet.windows(rows - first, frames - first),
         )
