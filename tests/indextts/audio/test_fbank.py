@@ -25,7 +25,8 @@ def test_frames_are_whole_frames_only(samples: int) -> None:
 
 
 def test_loudness_is_gone_from_what_the_encoders_hear() -> None:
-    quiet = 0.01 * torch.randn(1, 8000)
+    generator = torch.Generator().manual_seed(0)
+    quiet = 0.2 * torch.randn(1, 8000, generator=generator)  # well above the floor of the log
     assert torch.allclose(campplus_features(quiet), campplus_features(4 * quiet), atol=1e-4)
     assert torch.allclose(seamless_features(quiet)[0], seamless_features(4 * quiet)[0], atol=1e-4)
 
