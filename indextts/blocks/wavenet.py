@@ -39,9 +39,9 @@ class Windows:
 
 
 def mirrored_windows(lengths: Tensor, frames: int, kernel_size: int) -> Windows:
-    """Windows (on the CPU) of rows with ``lengths [B]`` padded to ``frames``, mirrored at each row's own ends.
+    """Windows of rows with ``lengths [B]``, mirrored at each row's own ends; all on the CPU.
 
-    A row too short to be mirrored is first extended with zeros on its right.
+    Rows are padded to ``frames``; one too short to be mirrored is first extended with zeros.
     """
     reach = kernel_size // 2
     offset = torch.arange(kernel_size) - reach
