@@ -39,8 +39,8 @@ TEXT = (
     "visitor at that hour. A young woman stood on the step with a letter in her hand. She asked "
     "whether the old captain still lived here. He does, said the cook, but he sleeps until noon. "
     "The woman smiled and sat down on the garden wall. Rain began to fall in slow, heavy drops. "
-    "She opened a red umbrella and waited without a word. At noon the captain came down the stairs. "
-    "He read the letter once, and then he laughed out loud."
+    "She opened a red umbrella and waited without a word. At noon the captain came "
+    "down the stairs. He read the letter once, and then he laughed out loud."
 )
 """Ten sentences that were in no training data."""
 
