@@ -105,7 +105,6 @@ class KeyValueCache:
         weight = first.attn.c_attn.weight
         self._keys = torch.zeros(shape, dtype=weight.dtype, device=weight.device)
         self._values = torch.zeros_like(self._keys)
-        self._layers = tuple(zip(self._keys.unbind(), self._values.unbind(), strict=True))
         self.rows = rows
         self.positions = positions
 
@@ -113,9 +112,8 @@ class KeyValueCache:
         """Attention of one whole prompt (``B = 1``) that fills ``row`` from its start."""
 
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            keys, values = self._layers[layer]
-            keys[row, :, : key.shape[2]] = key[0]
-            values[row, :, : value.shape[2]] = value[0]
+            self._keys[layer, row, :, : key.shape[2]] = key[0]
+            self._values[layer, row, :, : value.shape[2]] = value[0]
             return attend_causally(layer, query, key, value)
 
         return attend
@@ -123,35 +121,31 @@ class KeyValueCache:
     def decode(self, lengths: Sequence[int]) -> Attend:
         """Attention of one new position (``T = 1``) of each row ``0 .. len(lengths) - 1``.
 
-        Row ``i`` already holds ``lengths[i]`` positions; the new one is appended to it.
+        Row ``i`` already holds ``lengths[i]`` positions; the new one is appended to it. Rows of one
+        length, a single one above all, need neither mask nor scatter.
         """
         rows, longest = len(lengths), max(lengths) + 1
+        keys = self._keys[:, :rows, :, :longest].unbind()
+        values = self._values[:, :rows, :, :longest].unbind()
         if min(lengths) + 1 == longest:
-            return self._decode_aligned(rows, longest)
+            new_keys = self._keys[:, :rows, :, longest - 1 : longest].unbind()
+            new_values = self._values[:, :rows, :, longest - 1 : longest].unbind()
+
+            def attend_aligned(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+                new_keys[layer].copy_(key)
+                new_values[layer].copy_(value)
+                return F.scaled_dot_product_attention(query, keys[layer], values[layer])
+
+            return attend_aligned
+
         at = torch.tensor(lengths, device=self._keys.device)
         each = torch.arange(rows, device=at.device)
         mask = (torch.arange(longest, device=at.device) <= at[:, None])[:, None, None]
 
         def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            keys, values = self._layers[layer]
-            keys[each, :, at] = key[:, :, 0]
-            values[each, :, at] = value[:, :, 0]
-            return F.scaled_dot_product_attention(
-                query, keys[:rows, :, :longest], values[:rows, :, :longest], attn_mask=mask
-            )
-
-        return attend
-
-    def _decode_aligned(self, rows: int, longest: int) -> Attend:
-        """``decode`` for rows of one length, a single one above all: no mask, no scatter."""
-
-        def attend(layer: int, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-            keys, values = self._layers[layer]
-            keys[:rows, :, longest - 1 : longest] = key
-            values[:rows, :, longest - 1 : longest] = value
-            return F.scaled_dot_product_attention(
-                query, keys[:rows, :, :longest], values[:rows, :, :longest]
-            )
+            keys[layer][each, :, at] = key[:, :, 0]
+            values[layer][each, :, at] = value[:, :, 0]
+            return F.scaled_dot_product_attention(query, keys[layer], values[layer], attn_mask=mask)
 
         return attend
 

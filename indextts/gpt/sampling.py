@@ -15,13 +15,16 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SamplingRows:
-    """Settings of ``n`` rows, each ``[n, 1]``; ``widest`` is the largest top-k."""
+    """Settings of ``n`` rows, laid out for ``k`` candidates in ascending order.
+
+    ``temperature``, ``repetition_penalty`` and ``least_mass`` (1 - top-p) are ``[n, 1]``;
+    ``beyond`` is bool ``[n, k]``, true where a candidate is not among the row's top-k.
+    """
 
     temperature: Tensor
-    top_k: Tensor
-    top_p: Tensor
     repetition_penalty: Tensor
-    widest: int
+    least_mass: Tensor
+    beyond: Tensor
 
     @classmethod
     def of(
@@ -35,68 +38,62 @@ class SamplingRows:
             1 if temperature == 0 else min(top_k, vocabulary) if top_k > 0 else vocabulary
             for temperature, top_k, _, _ in rows
         ]
-        temperature, top_p, penalty = torch.tensor(
-            [(temperature or 1.0, top_p, penalty) for temperature, _, top_p, penalty in rows],
-            device=device,
-        ).unbind(1)
+        columns = torch.tensor([(row[0] or 1.0, row[3], 1 - row[2]) for row in rows], device=device)
+        temperature, penalty, least_mass = columns[:, :, None].unbind(1)
+        rank = torch.arange(max(kept), 0, -1, device=device)
         return cls(
-            temperature=temperature[:, None],
-            top_k=torch.tensor(kept, device=device)[:, None],
-            top_p=top_p[:, None],
-            repetition_penalty=penalty[:, None],
-            widest=max(kept),
+            temperature=temperature,
+            repetition_penalty=penalty,
+            least_mass=least_mass,
+            beyond=rank > torch.tensor(kept, device=device)[:, None],
         )
 
     def row(self, index: int) -> SamplingRows:
         """The settings of one row."""
+        here = slice(index, index + 1)
         return SamplingRows(
-            temperature=self.temperature[index : index + 1],
-            top_k=self.top_k[index : index + 1],
-            top_p=self.top_p[index : index + 1],
-            repetition_penalty=self.repetition_penalty[index : index + 1],
-            widest=self.widest,
+            temperature=self.temperature[here],
+            repetition_penalty=self.repetition_penalty[here],
+            least_mass=self.least_mass[here],
+            beyond=self.beyond[here],
         )
 
 
 def candidates(logits: Tensor, seen: Tensor, rows: SamplingRows) -> tuple[Tensor, Tensor]:
-    """Codes that may be drawn and how likely each is, most likely first.
+    """Codes that may be drawn and the share of each, the most likely one last.
 
-    ``logits`` float32 ``[n, V]``, ``seen`` bool ``[n, V]`` (codes generated so far) ->
-    probabilities ``[n, k]`` and codes ``[n, k]``. Top-p keeps the smallest set of most probable
-    codes whose mass reaches it, never less than one.
+    ``logits`` float32 ``[n, V]``, ``seen`` bool ``[n, V]`` (codes generated so far) -> shares
+    ``[n, k]``, which need not add up to 1, and codes ``[n, k]``. Top-p keeps the smallest set of
+    most probable codes whose mass reaches it, never less than one.
     """
     penalty = rows.repetition_penalty
     weakened = torch.where(logits > 0, logits / penalty, logits * penalty)
     penalised = torch.where(seen, weakened, logits)
-    values, codes = (penalised / rows.temperature).topk(rows.widest)
-    beyond = torch.arange(rows.widest, device=logits.device) >= rows.top_k
-    shares = values.masked_fill(beyond, float("-inf")).softmax(-1)
-    tail = shares.flip(-1).cumsum(-1).flip(-1)
-    keep = tail > 1 - rows.top_p
-    keep[:, 0] = True
-    shares = shares * keep
-    return shares / shares.sum(-1, keepdim=True), codes
+    values, codes = (penalised / rows.temperature).topk(rows.beyond.shape[1])
+    shares = values.flip(-1).masked_fill(rows.beyond, float("-inf")).softmax(-1)
+    keep = shares.cumsum(-1) > rows.least_mass
+    keep[:, -1] = True
+    return shares * keep, codes.flip(-1)
 
 
 def distribution(logits: Tensor, seen: Tensor, rows: SamplingRows) -> Tensor:
     """What is drawn from, over all codes: ``[n, V]`` twice -> ``[n, V]``."""
     shares, codes = candidates(logits, seen, rows)
-    return torch.zeros_like(logits).scatter(1, codes, shares)
+    return torch.zeros_like(logits).scatter(1, codes, shares / shares.sum(-1, keepdim=True))
 
 
 def draw(logits: Tensor, seen: Tensor, rows: SamplingRows, uniform: Tensor) -> Tensor:
     """One code per row: ``[n, V]`` twice and ``uniform [n]`` in [0, 1) -> int64 ``[n]``.
 
-    The numbers come from outside so that each request can own its generator. Logits that are not
-    finite give -1.
+    The numbers come from outside so that each request can own its generator. Logits that are NaN
+    or infinitely large give -1.
     """
     shares, codes = candidates(logits, seen, rows)
     mass = shares.cumsum(-1)
-    passed = (mass <= uniform[:, None] * mass[:, -1:]).sum(-1)
-    likely = (shares > 0).sum(-1)  # rounding may push the product up to the whole mass
-    index = torch.minimum(passed, likely - 1).clamp_(min=0)
-    drawn = codes.gather(1, index[:, None])[:, 0]
-    return torch.where(logits.isfinite().all(-1), drawn, -1)
+    whole = mass[:, -1:]
+    passed = (mass <= uniform[:, None] * whole).sum(-1, keepdim=True)
+    index = passed.clamp_(max=codes.shape[1] - 1)  # rounding may lift the product to the whole
+    return torch.where(whole > 0, codes.gather(1, index), -1)[:, 0]
 
 
 def looped_tail(codes: Sequence[int], max_period: int = 8) -> int:

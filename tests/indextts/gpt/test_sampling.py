@@ -104,7 +104,7 @@ def test_no_code_without_a_chance_is_drawn(uniform: float) -> None:
     assert (distribution(logits, seen, rows).gather(1, codes[:, None]) > 0).all()
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_bad_numbers_give_no_code_and_leave_the_others_alone(bad: float) -> None:
     logits, seen = logits_and_seen(2)
     rows = settings(ROWS[0], ROWS[0])
