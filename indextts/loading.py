@@ -208,7 +208,11 @@ def build_model(name: str, checkpoint: LoadedCheckpoint, worker: Worker) -> Inde
         config=config,
         networks=networks,
         frontend=TextFrontend(Normalizer(), Tokenizer(checkpoint.tokenizer_model)),
-        mixer=EmotionMixer(matrices=matrices, classifier=classifier),
+        mixer=EmotionMixer(
+            matrices=matrices,
+            classifier=classifier,
+            normalize=config.inference.normalize_emotion,
+        ),
         engine=TorchEngine(networks.gpt, worker=worker),
         worker=worker,
     )

@@ -77,8 +77,11 @@ def _check_arrays(
             yield _failure(name, "missing file" if name not in files else "unknown file")
             continue
         ctx = GoldenContext(file=name, config=config, manifest=manifest, official=official)
-        with np.load(folder / name, allow_pickle=False) as arrays, torch.no_grad():
-            yield from INDEXTTS2[name](dict(arrays), ctx)
+        try:
+            with np.load(folder / name, allow_pickle=False) as arrays, torch.no_grad():
+                yield from INDEXTTS2[name](dict(arrays), ctx)
+        except (KeyError, ValueError, RuntimeError, OSError) as error:
+            yield _failure(name, f"cannot be judged: {type(error).__name__}: {error}")
 
 
 def official_folder(root: Path, given: Path | None) -> Path | None:

@@ -178,7 +178,11 @@ class VocoderConfig(Section):
 
 
 class InferenceConfig(Section):
-    """Defaults of the checkpoint; a request may override the sampling values."""
+    """Defaults of the checkpoint; a request may override the sampling values.
+
+    ``normalize_emotion`` treats emotion vectors as upstream's web page does (specification 9): a
+    bias per emotion, then a sum of at most 0.8.
+    """
 
     cfm_steps: int = 25
     cfg_rate: float = 0.7
@@ -188,6 +192,7 @@ class InferenceConfig(Section):
     top_p: float = 0.8
     repetition_penalty: float = 10.0
     max_codes_per_text_token: float = 30.0
+    normalize_emotion: bool = False
     first_chunk_tokens: int = 40
     max_chunk_tokens: int = 120
     tokens_per_second: float = 6.0

@@ -17,10 +17,14 @@ from streaming.speech import Take
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class EmotionMixer:
-    """Mixes the emotion of one chunk; ``classifier`` is absent where none is configured."""
+    """Mixes the emotion of one chunk; ``classifier`` is absent where none is configured.
+
+    ``normalize`` applies upstream's bias and cap to the vectors of callers.
+    """
 
     matrices: EmotionMatrices
     classifier: QwenEmotion | None = None
+    normalize: bool = False
 
     def check(self, request: SynthesisRequest) -> None:
         """Raise ``BadConfig`` for what this server cannot do."""
@@ -37,12 +41,12 @@ class EmotionMixer:
         if take.emotion_voice is not None:
             return merge_emotion(heard, take.emotion_voice.emotion, wanted.weight)
         if wanted.text is not None and self.classifier is not None:
-            weights = self.classifier.classify(wanted.text)
-        elif wanted.vector is not None:
-            weights = wanted.vector
-        else:
+            found = self.classifier.classify(wanted.text)
+            return self._blend(shape_vector(found, weight=wanted.weight), take)
+        if wanted.vector is None:
             return heard
-        return self._blend(shape_vector(weights, weight=wanted.weight), take)
+        weights = shape_vector(wanted.vector, weight=wanted.weight, normalize=self.normalize)
+        return self._blend(weights, take)
 
     def _blend(self, weights: EmotionVector, take: Take[Voice]) -> Tensor:
         style = take.voice.style

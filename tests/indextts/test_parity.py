@@ -67,6 +67,13 @@ def test_an_unknown_array_fails(tmp_path: Path) -> None:
     assert code == 1 and "surprise" in output and "unknown array" in output
 
 
+def test_a_set_without_its_inputs_fails(tmp_path: Path) -> None:
+    folder = write_set(tmp_path / "set", "pepper")
+    np.savez(folder / "gpt_layer.npz", y=np.zeros((1, 4, 7), np.float32))
+    code, output = invoke(folder)
+    assert code == 1 and "cannot be judged" in output
+
+
 def test_an_unknown_file_or_family_fails(tmp_path: Path) -> None:
     folder = write_set(tmp_path / "set", "pepper")
     np.savez(folder / "brand_new.npz", x=np.zeros(1))
