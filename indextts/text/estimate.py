@@ -87,5 +87,5 @@ class TokenEstimator:
 
     def _unread(self, text: str) -> int:
         if len(text) <= _LONGEST_TOKENIZED:
-            return len(self._tokenizer.pieces(text)) + 1
-        return 2 * len(unicodedata.normalize("NFKC", text.upper())) + 1
+            return len(self._tokenizer.pieces(text)) + 2
+        return 2 * len(unicodedata.normalize("NFKC", text.upper())) + 2
