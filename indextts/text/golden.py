@@ -35,11 +35,14 @@ def check_goldens(goldens: Path, bpe_model: Path) -> list[Check]:
     for missing files and ``ValueError`` for broken ones.
     """
     golden_set: Mapping[str, Any] = json.loads(goldens.read_text(encoding="utf-8"))
-    cases: list[Case] = golden_set["cases"]
+    cases: list[Case] = golden_set.get("cases", [])
+    if not cases:
+        raise ValueError(f"{goldens.name} holds no cases")
     tokenizer = Tokenizer(bpe_model)
     tally = _Tally()
     for case in cases:
-        tally.add("use_chinese", case["id"], use_chinese(case["text"]) == case["use_chinese"])
+        tally.add("use_chinese", case["id"], use_chinese(case["text"]) == case.get("use_chinese"))
+        tally.add(f"{_BASE} block", case["id"], _BASE in case)
         for rules in get_args(RuleSet):
             if rules in case:
                 frontend = TextFrontend(Normalizer(rules), tokenizer)
@@ -112,7 +115,7 @@ class _Tally:
 
 def _compare(tally: _Tally, case: Case, rules: RuleSet, spoken: _Spoken) -> None:
     # A field that a block leaves out equals the base's.
-    expected = {**case[_BASE], **case[rules]}
+    expected = {**case.get(_BASE, {}), **case[rules]}
     for field, value in expected.items():
         name = f"{rules}.{field}"
         if field in _NOT_COMPUTED:

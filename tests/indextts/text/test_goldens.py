@@ -65,6 +65,19 @@ def test_a_smaller_vocabulary_fails_on_tokens_but_not_on_text(
     assert not next(row for row in rows if row.name == "bpe.model").ok
 
 
+def test_a_set_without_cases_or_blocks_cannot_pass(
+    goldens: Path, tmp_path: Path, tiny_model: bytes
+) -> None:
+    model = tmp_path / "bpe.model"
+    model.write_bytes(tiny_model)
+    path = tmp_path / "goldens.json"
+    path.write_text('{"cases": []}', encoding="utf-8")
+    with pytest.raises(ValueError, match="no cases"):
+        check_goldens(path, model)
+    path.write_text('{"cases": [{"id": "p0", "text": "a"}]}', encoding="utf-8")
+    assert failed(check_goldens(path, model)) == {"use_chinese", "vllm block"}
+
+
 @pytest.mark.parametrize("rules", ["vllm", "upstream25", "v1_5_0"])
 def test_normalized_text_equals_the_reference(cases: list[Case], rules: Any) -> None:
     normalizer = Normalizer(rules)
