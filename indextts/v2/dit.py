@@ -32,8 +32,8 @@ _FFN_MULTIPLE = 256
 class TimeTerms:
     """Everything the estimator derives from ``N`` times.
 
-    ``scale`` and ``shift`` ``[N, 2 * depth + 1, H]`` of the adaptive norms, ``wavenet``
-    ``[N, layers, 2H]``, ``final_scale`` and ``final_shift`` ``[N, H]``.
+    ``scale`` and ``shift`` ``[N, 2 * depth + 1, H]`` of the adaptive norms, ``wavenet`` ``[N,
+    layers, 2H]``, ``final_scale`` and ``final_shift`` ``[N, H]``.
     """
 
     scale: Tensor
@@ -58,9 +58,9 @@ class TimeTerms:
 class RowLayout:
     """Positions and edges of right-padded rows.
 
-    ``rotation`` complex ``[T, 1, head_dim / 2]``; ``key_mask`` ``[B, 1, 1, T]`` or absent when no
-    row is padded. Nothing after the last attention's keys is computed for frames before ``first``;
-    ``windows`` are those of the frames from there on.
+    ``rotation`` ``[T, 1, head_dim / 2, 2]`` holds cosines and sines; ``key_mask`` ``[B, 1, 1,
+    T]`` is absent when no row is padded. Nothing after the last attention's keys is computed for
+    frames before ``first``; ``windows`` are those of the frames from there on.
     """
 
     rotation: Tensor
@@ -131,9 +131,14 @@ class Attention(nn.Module):
 
 
 def _rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Turn the interleaved channel pairs of ``[B, T, heads, head_dim]``, in float32."""
-    pairs = torch.view_as_complex(x.float().view(*x.shape[:-1], -1, 2))
-    return torch.view_as_real(pairs * rotation).flatten(-2).to(x.dtype)
+    """Turn the interleaved channel pairs of ``[B, T, heads, head_dim]``, in float32.
+
+    Real arithmetic, because not every accelerator multiplies complex numbers.
+    """
+    even, odd = x.float().view(*x.shape[:-1], -1, 2).unbind(-1)
+    cos, sin = rotation.unbind(-1)
+    turned = torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1)
+    return turned.flatten(-2).to(x.dtype)
 
 
 class FeedForward(nn.Module):
@@ -173,8 +178,8 @@ class DitBlock(nn.Module):
         layout: RowLayout,
         first: int,
     ) -> Tensor:
-        """``x`` and ``skip`` ``[B, T, H]``, ``scale`` and ``shift`` ``[B or 1, 2, H]`` ->
-        ``[B, T - first, H]``.
+        """``x`` and ``skip`` ``[B, T, H]``, ``scale`` and ``shift`` ``[B or 1, 2, H]`` -> ``[B, T
+        - first, H]``.
         """
         if self.skip_in_linear is not None and skip is not None:
             x = self.skip_in_linear(torch.cat((x, skip), dim=-1))
@@ -308,7 +313,7 @@ class DiT(nn.Module):
         angle = torch.outer(position, _ROTARY_BASE ** (-pair / self.head_dim)).unsqueeze(1)
         valid = (position < rows.unsqueeze(1)).view(len(lengths), 1, 1, frames)
         return RowLayout(
-            rotation=torch.polar(torch.ones_like(angle), angle).to(device),
+            rotation=torch.stack((angle.cos(), angle.sin()), dim=-1).to(device),
             key_mask=valid.to(device) if min(lengths) < frames else None,
             first=first,
             windows=self.wavenet.windows(rows - first, frames - first),
@@ -355,8 +360,8 @@ class DiT(nn.Module):
         mu: Tensor,
         style: Tensor,
     ) -> Tensor:
-        """One evaluation: ``x`` and ``prompt`` ``[B, mel, T]``, ``t [B]``, ``mu [B, T, content]``,
-        ``style [B, S]``, the longest of ``lengths`` is ``T`` -> ``[B, mel, T]``.
+        """One evaluation: ``x`` and ``prompt`` ``[B, mel, T]``, ``t [B]``, ``mu [B, T,
+        content]``, ``style [B, S]``, the longest of ``lengths`` is ``T`` -> ``[B, mel, T]``.
         """
         context = self.prepare(mu, prompt, style)
         return self.velocity(x, context, self.time_terms(t), self.layout(lengths))
