@@ -22,10 +22,15 @@ from training.optim import split_optimizers
 
 HOP_SAMPLES = 256
 CODE_SAMPLES = RATE_HZ // CODES_HZ
-FRAMES = (224, 320, 416, 512, 608)
-"""Lengths of the training sequences, prompt included."""
+FRAMES = (256, 384, 512, 704, 896)
+SHARES = (0.3, 0.3, 0.2, 0.1, 0.1)
+"""Lengths of the training sequences, prompt included, and how often each occurs."""
 UNPROMPTED = 0.06
 """Share of sequences without any condition, for classifier-free guidance."""
+FIRST_SPEAKER = 6.0
+"""How much more often than another the first speaker, the default voice, is heard."""
+MISHEARD = 0.5
+"""Largest share of a prompt's codes that are replaced."""
 MEAN_LOG_MEL = -5.5
 
 
@@ -46,7 +51,9 @@ class Pieces:
         order = sorted(range(len(speech.lines)), key=lambda i: -speech.lines[i].samples)
         speakers = np.array([speech.lines[i].speaker for i in order])
         self._samples = {
-            int(s): np.array([speech.lines[i].samples for i in order if speech.lines[i].speaker == s])
+            int(s): np.array(
+                [speech.lines[i].samples for i in order if speech.lines[i].speaker == s]
+            )
             for s in np.unique(speakers)
         }
         self._lines = {
@@ -81,17 +88,27 @@ class AcousticTask:
     """The velocity from noise to the mel that follows a prompt of the same speaker."""
 
     def __init__(
-        self, config: CheckpointConfig, speech: Speech, styles: Mapping[int, Tensor], *, frames: int = 4800
+        self,
+        config: CheckpointConfig,
+        speech: Speech,
+        styles: Mapping[int, Tensor],
+        *,
+        frames: int = 4800,
     ) -> None:
         self.codec = frozen_codec(config)
+        self._codes = config.semantic_codec.codebook_size
         self.regulator = LengthRegulator(config.s2mel.length_regulator)
         self.dit = DiT(config.s2mel)
         self.module: nn.Module = nn.ModuleDict(
             {"length_regulator": self.regulator, "estimator": self.dit}
         )
         self._initialise()
-        self.optimizers = split_optimizers(self.module, matrix=_is_matrix, muon_lr=5e-3, adam_lr=2e-3)
+        self.optimizers = split_optimizers(
+            self.module, matrix=_is_matrix, muon_lr=5e-3, adam_lr=2e-3
+        )
         self._pieces, self._styles, self._frames = Pieces(speech), styles, frames
+        weights = np.array([FIRST_SPEAKER if s == 0 else 1.0 for s in self._pieces.speakers])
+        self._weights = weights / weights.sum()
 
     @torch.no_grad()
     def _initialise(self) -> None:
@@ -105,7 +122,7 @@ class AcousticTask:
         for name, p in self.dit.named_parameters():
             if name.endswith(("attention.wo.weight", "feed_forward.w2.weight", "conv2.weight")):
                 p.mul_(0.2)
-        self.dit.conv2.bias.fill_(MEAN_LOG_MEL)
+        self.dit.get_parameter("conv2.bias").fill_(MEAN_LOG_MEL)
 
     @cached_property
     def _rng(self) -> np.random.Generator:
@@ -113,9 +130,9 @@ class AcousticTask:
 
     def loss(self, progress: float) -> tuple[Tensor, Mapping[str, float]]:
         """L1 distance of velocities on the frames after the prompt."""
-        total = int(self._rng.choice(FRAMES))
+        total = int(self._rng.choice(FRAMES, p=SHARES))
         rows = max(2, self._frames // total)
-        speakers = self._rng.choice(self._pieces.speakers, rows)
+        speakers = self._rng.choice(self._pieces.speakers, rows, p=self._weights)
         heard = [int(total * self._prompt_share()) for _ in range(rows)]
         prompts = [self._pieces.cut(s, n) for s, n in zip(speakers, heard, strict=True)]
         targets = [self._pieces.cut(s, total - n) for s, n in zip(speakers, heard, strict=True)]
@@ -124,13 +141,10 @@ class AcousticTask:
         )
         style = torch.stack([self._style(s) for s in speakers])
         known = (torch.arange(total) < torch.tensor(heard)[:, None])[:, None].float()
+        before = self._conditions([self._misheard(prompt) for prompt in prompts])
+        after = self._conditions(targets)
         mu = torch.stack(
-            [
-                torch.cat((p[:n], t[: total - n]))
-                for p, t, n in zip(
-                    self._conditions(prompts), self._conditions(targets), heard, strict=True
-                )
-            ]
+            [torch.cat((before[i, :n], after[i, : total - n])) for i, n in enumerate(heard)]
         )
         keep = torch.from_numpy(self._rng.random(rows) >= UNPROMPTED).float()
         return self._flow(mel, known, mu * keep[:, None, None], style * keep[:, None], keep)
@@ -143,6 +157,12 @@ class AcousticTask:
     def _style(self, speaker: int) -> Tensor:
         rows = self._styles[int(speaker)]
         return rows[int(self._rng.integers(0, len(rows)))]
+
+    def _misheard(self, piece: Piece) -> Piece:
+        """Some codes replaced: those of a real prompt are guessed by the encoder."""
+        wrong = self._rng.random(len(piece.codes)) < self._rng.uniform(0, MISHEARD)
+        others = self._rng.integers(0, self._codes, len(piece.codes))
+        return Piece(mel=piece.mel, codes=np.where(wrong, others, piece.codes))
 
     def _conditions(self, pieces: list[Piece]) -> Tensor:
         """Regulated codes of pieces, padded: ``[B, T, channels]``."""
@@ -174,6 +194,9 @@ class AcousticTask:
 
 
 def _is_matrix(name: str, p: nn.Parameter) -> bool:
-    return p.ndim >= 2 and "embedder" not in name and "project_layer" not in name and not (
-        name.endswith("conv2.weight") or "adaLN" in name or "cond_x_merge" in name
+    return (
+        p.ndim >= 2
+        and "embedder" not in name
+        and "project_layer" not in name
+        and not (name.endswith("conv2.weight") or "adaLN" in name or "cond_x_merge" in name)
     )

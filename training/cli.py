@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -100,8 +100,9 @@ def train(stage: str, runs: Path, *, cpu_s: float | None, smoke: bool) -> dict[s
         cpu_s=chosen.cpu_s if cpu_s is None else cpu_s,
         hold=chosen.hold,
         max_norm=chosen.max_norm,
-        max_steps=12 if smoke else None,
     )
+    if smoke:
+        budget = replace(budget, warmup_steps=2, max_steps=12, keep=0.7)
     with fused_snake(runs / "build"):
         run = Run(runs, stage, chosen.task(runs, smoke), budget)
         run.resume()
@@ -111,7 +112,9 @@ def train(stage: str, runs: Path, *, cpu_s: float | None, smoke: bool) -> dict[s
 def main() -> None:
     """Entry point of ``python -m training``."""
     parser = argparse.ArgumentParser(prog="training", description=__doc__)
-    parser.add_argument("stage", choices=["speech", "alignments", *STAGES, "voices", "export", "judge"])
+    parser.add_argument(
+        "stage", choices=["speech", "alignments", *STAGES, "voices", "export", "judge"]
+    )
     parser.add_argument("--runs", type=Path, default=Path("runs"))
     parser.add_argument("--cpu-s", type=float, help="CPU seconds in all, over every resumption")
     parser.add_argument("--count", type=int, default=9000, help="sentences to collect")

@@ -40,7 +40,8 @@ def write_lines(path: Path, lines: Iterator[Line]) -> int:
     part = path.with_suffix(".part")
     count = 0
     with part.open("w", encoding="utf-8") as file:
-        for count, line in enumerate(lines, start=1):
+        for line in lines:
+            count += 1
             file.write(json.dumps(asdict(line), ensure_ascii=False) + "\n")
     part.rename(path)
     return count
@@ -66,7 +67,7 @@ class Speech:
     @staticmethod
     def load(runs: Path) -> Speech:
         """The corpus in ``runs``; raises ``FileNotFoundError`` before ``speech`` has made it."""
-        pcm = np.memmap(runs / "speech.i16", np.int16, "r")
+        pcm = np.fromfile(runs / "speech.i16", np.int16)
         return Speech(lines=read_lines(runs / "speech.jsonl"), pcm=pcm)
 
     def wave(self, line: Line) -> Tensor:

@@ -14,8 +14,13 @@ from torch import Tensor, nn
 
 from indextts.v2.networks import build_networks
 from indextts.v2.weights import convert
-from training.settings import BIGVGAN, W2V_BERT, bigvgan_config, checkpoint_sections
-from training.settings import checkpoint_config
+from training.settings import (
+    BIGVGAN,
+    W2V_BERT,
+    bigvgan_config,
+    checkpoint_config,
+    checkpoint_sections,
+)
 from training.text import Pieces
 
 GPT2_TRANSPOSED = re.compile(r"\.(c_attn|c_proj|c_fc)\.weight$")
@@ -33,7 +38,7 @@ OFFICIAL: dict[str, tuple[tuple[str, str], ...]] = {
 
 
 def official(part: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """``state`` of our module under official names; raises ``ValueError`` if it cannot be read back."""
+    """``state`` of our module under official names; ``ValueError`` if it cannot be read back."""
     named = {}
     for key, tensor in state.items():
         for pattern, replacement in OFFICIAL.get(part, ()):
@@ -95,6 +100,7 @@ def export(runs: Path, target: Path) -> int:
     for name, tensors in files.items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, target / name)
+        (target / name).chmod(0o644)
     _write_settings(target, runs, pieces.size)
     return sum((target / name).stat().st_size for name in files)
 

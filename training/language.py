@@ -25,6 +25,8 @@ from training.text import Pieces
 GUIDED_LAYER, GUIDED_HEADS = 2, 2
 """Heads that are taught to look at the word being spoken."""
 GUIDANCE = 0.3
+LONGEST = 76
+"""Pieces of the longest text; a chunk of a request must not be longer."""
 NOISE = 0.08
 """Share of past codes replaced by random ones, so that mistakes do not derail the next code."""
 
@@ -57,7 +59,7 @@ def make_items(lines: Sequence[Line], pieces: Pieces) -> list[Item]:
 def make_item(line: Line, pieces: Pieces, space: int) -> Item | None:
     """The item of a corpus line, or ``None`` when its words cannot be matched with its phones'."""
     ids = pieces.ids(line.text)
-    if 2 in ids or len(line.text.split()) != len(line.symbols.split()):
+    if 2 in ids or len(ids) > LONGEST or len(line.text.split()) != len(line.symbols.split()):
         return None
     boundary = np.cumsum([phone == space for phone in line.phones])
     index, _ = frame_phones(line)
@@ -173,11 +175,13 @@ class LanguageTask:
     def _noisy(self, history: Tensor) -> Tensor:
         wrong = torch.rand(history.shape) < NOISE
         wrong[:, 0] = False
-        return torch.where(wrong, torch.randint(0, self.gpt.sizes.start_code, history.shape), history)
+        return torch.where(
+            wrong, torch.randint(0, self.gpt.sizes.start_code, history.shape), history
+        )
 
     @staticmethod
     def _words(batch: Sequence[Item], most: int) -> Tensor:
-        """Which pieces, the stop included, belong to the word of each code: ``[B, S + 1, L + 1]``."""
+        """Which pieces, stop included, belong to each code's word: ``[B, S + 1, L + 1]``."""
         length = len(batch[0].text)
         words = np.zeros((len(batch), most + 1, length + 1), bool)
         for row, item in enumerate(batch):

@@ -102,7 +102,7 @@ def frozen_codec(config: CheckpointConfig, seed: int = 20) -> SemanticCodec:
     with torch.no_grad():
         book.codebook.weight.copy_(F.normalize(rows))
         book.out_project.weight.copy_(columns[..., None])
-        book.out_project.bias.zero_()
+        nn.init.zeros_(book.get_parameter("out_project.bias"))
     for parameter in (book.codebook.weight, *book.out_project.parameters()):
         parameter.requires_grad_(False)
     return codec
@@ -173,6 +173,4 @@ def reference_styles(encoder: Campplus, speech: Speech, *, each: int = 40) -> di
 def reference_features(encoder: W2vBert, speech: Speech, *, count: int = 120) -> list[Tensor]:
     """w2v-BERT features ``[T, width]`` of the first utterances."""
     encoder.eval()
-    return [
-        encoder(*seamless_features(clip))[0] for clip in _clips(speech, speech.lines[:count])
-    ]
+    return [encoder(*seamless_features(clip))[0] for clip in _clips(speech, speech.lines[:count])]

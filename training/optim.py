@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+ITERATION_DTYPE = torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
 NEWTON_SCHULZ = (
     (4.0848, -6.8946, 2.9270),
     (3.9505, -6.3029, 2.6377),
@@ -18,21 +19,22 @@ NEWTON_SCHULZ = (
 
 
 def orthogonalize(matrix: Tensor) -> Tensor:
-    """Approximate polar factor of ``matrix`` [m, n] by Newton-Schulz iterations, in float32.
+    """Approximate polar factor of ``matrix`` [m, n] by Newton-Schulz iterations.
 
-    torch.optim.Muon iterates in bfloat16, which is slower on most CPUs.
+    In bfloat16 only where the CPU has units for it: elsewhere it is many times slower.
     """
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
-    x = x / (x.norm() + 1e-7)
+    x = (x / (x.norm() + 1e-7)).to(ITERATION_DTYPE)
     for a, b, c in NEWTON_SCHULZ:
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    return x.T if tall else x
+    factor: Tensor = x.T if tall else x
+    return factor.to(matrix.dtype)
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum whose update is orthogonalised (Jordan et al., 2024); weights [m, ...] as [m, -1]."""
+    """Momentum whose update is orthogonalised (Jordan et al., 2024), as [m, -1]."""
 
     def __init__(self, params: Iterable[nn.Parameter], lr: float, momentum: float = 0.95) -> None:
         super().__init__(list(params), {"lr": lr, "momentum": momentum})

@@ -5,11 +5,29 @@ from __future__ import annotations
 import random
 import re
 
-ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-    "fifteen sixteen seventeen eighteen nineteen"
-).split()
-TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+ONES = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
 
 GRAMMAR: dict[str, str] = {
     "sentence": "{The} {is} {adj}.|{The} {verbed} the {noun}.|{The} {verbed} {prep} the {adj} "
@@ -17,7 +35,7 @@ GRAMMAR: dict[str, str] = {
     "{fact}|{order}|{The} {is} {adj} and the {noun} {is} {adj}.|{plan}|{Who} {verbed} {num} "
     "{plural} {prep} the {noun}.",
     "The": "The {noun}|The {adj} {noun}|The {noun} of the {noun}|A {adj} {noun}|This {noun}|"
-    "That {noun}|My {noun}|Her {noun}|The {noun}'s {noun}|Each {noun}|The old {noun} and the {noun}",
+    "That {noun}|My {noun}|Her {noun}|The {noun}'s {noun}|Each {noun}|The {noun} and {noun}",
     "Who": "I|We|They|She|He|The {noun}|You|The two {plural}|{name}",
     "name": "John|Mary|Peter|Anna|Doctor Brown|Mister Green|Missus White|Robert|Susan|Emma|Jack",
     "is": "is|was|looks|seems|became|is not|will be|was never|is always|is often",
@@ -35,7 +53,7 @@ GRAMMAR: dict[str, str] = {
     "quiet|sharp|dull|bright|clean|dirty|empty|full|fresh|stale|sweet|sour|bitter|strong|weak|"
     "rough|flat|deep|shallow|wide|narrow|fast|slow|young|old|new|cheap|dear|broken|frozen|"
     "lazy|busy|happy|sad|angry|calm|brave|proud|kind|cruel|wise|foolish|rich|poor|early|late",
-    "noun": "boat|box|boy|girl|man|woman|sun|fish|river|ball|foot|tea|evening|fire|hour|work|house|door|"
+    "noun": "boat|box|boy|girl|man|woman|sun|fish|river|ball|foot|tea|evening|fire|hour|work|house|"
     "window|table|chair|floor|wall|roof|garden|tree|leaf|branch|root|flower|grass|stone|rock|hill|"
     "mountain|valley|field|farm|barn|horse|cow|sheep|pig|dog|cat|mouse|bird|duck|goose|egg|milk|"
     "butter|cheese|bread|cake|sugar|salt|pepper|soup|meat|beef|apple|pear|peach|plum|grape|cherry|"
@@ -112,7 +130,9 @@ def number_words(value: int) -> str:
 
 def _expand(rng: random.Random, rule: str) -> str:
     if rule.lower() == "num":
-        return number_words(rng.choice((rng.randrange(13), rng.randrange(100), rng.randrange(9999))))
+        return number_words(
+            rng.choice((rng.randrange(13), rng.randrange(100), rng.randrange(9999)))
+        )
     chosen = rng.choice(_CHOICES[rule])
     return re.sub(r"\{(\w+)\}", lambda slot: _expand(rng, slot.group(1)), chosen)
 

@@ -39,12 +39,14 @@ class Budget:
     hold: float = 0.4
     max_norm: float = 1.0
     max_steps: int | None = None
+    keep: float = 0.97
+    """Share of the old average in the figures of the log."""
 
 
 class Averages:
     """Exponential averages of the figures of a log."""
 
-    def __init__(self, keep: float = 0.97) -> None:
+    def __init__(self, keep: float) -> None:
         self._keep = keep
         self.values: dict[str, float] = {}
 
@@ -92,7 +94,7 @@ class Run:
     def train(self) -> dict[str, float]:
         """Train until the budget is used up or SIGTERM comes; returns the last averages."""
         previous = signal.signal(signal.SIGTERM, self._ask_to_stop)
-        averages, budget = Averages(), self._budget
+        averages, budget = Averages(self._budget.keep), self._budget
         logged = saved = time.monotonic()
         clock = time.process_time()
         self._task.module.train()
@@ -116,9 +118,7 @@ class Run:
 
     def _step(self, progress: float) -> Mapping[str, float]:
         budget, optimizers = self._budget, self._task.optimizers
-        share = schedule(
-            self._steps, progress, warmup_steps=budget.warmup_steps, hold=budget.hold
-        )
+        share = schedule(self._steps, progress, warmup_steps=budget.warmup_steps, hold=budget.hold)
         set_rates(optimizers, share)
         loss, figures = self._task.loss(progress)
         for optimizer in optimizers:

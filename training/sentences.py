@@ -1,4 +1,4 @@
-"""English sentences to learn from: fortunes, the King James Bible, and generated everyday phrases."""
+"""English sentences to learn from: fortunes, the King James Bible, generated everyday phrases."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def _clean(source: Iterator[str], longest: int) -> Iterator[str]:
 
 
 def sentences(*, generated: int, longest: int = 110, seed: int = 0) -> list[str]:
-    """Distinct shuffled sentences of at most ``longest`` characters, ``generated`` everyday ones."""
+    """Distinct shuffled sentences of at most ``longest`` characters, ``generated`` of them made."""
     rng = random.Random(seed)
     found = dict.fromkeys(_clean(_fortunes(), longest))
     found |= dict.fromkeys(_clean(_bible(), longest))

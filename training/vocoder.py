@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from indextts.audio.mel import MelSpectrogram
 from indextts.v2.config import BigvganConfig
 from indextts.v2.vocoder import BigVGAN
-from training.corpus import SAMPLE_SCALE, Speech
+from training.corpus import Speech
 from training.optim import split_optimizers
 
 RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512))
 """FFT sizes and hops of the spectral loss."""
 QUIET = 0.2
-"""Magnitude that keeps the relative distance of silent pieces from exploding; speech has about 2."""
+"""Keeps the relative distance of silent pieces from exploding; speech has about 2."""
 
 
 def spectral_loss(made: Tensor, real: Tensor) -> Tensor:
@@ -54,15 +54,21 @@ class VocoderTask:
             betas=(0.8, 0.99),
         )
         self._speech, self._batch, self._samples = speech, batch, samples
+        self._default = [line for line in speech.lines if line.speaker == 0]
         self._mel = MelSpectrogram()
         self._rng = np.random.default_rng()
 
+    def _piece(self) -> Tensor:
+        """Random samples ``[n]``; every other time of the first speaker, the default voice."""
+        lines = self._default if self._rng.random() < 0.5 else self._speech.lines
+        line = lines[int(self._rng.integers(0, len(lines)))]
+        first = int(self._rng.integers(0, max(1, line.samples - self._samples)))
+        piece = self._speech.wave(line)[first : first + self._samples]
+        return nn.functional.pad(piece, (0, self._samples - len(piece)))
+
     def loss(self, progress: float) -> tuple[Tensor, Mapping[str, float]]:
         """Spectral loss plus twice the mel distance."""
-        pcm = self._speech.pcm
-        starts = self._rng.integers(0, len(pcm) - self._samples, self._batch)
-        pieces = np.stack([pcm[i : i + self._samples] for i in starts])
-        real = torch.from_numpy(pieces.astype(np.float32) / SAMPLE_SCALE)
+        real = torch.stack([self._piece() for _ in range(self._batch)])
         mel = self._mel(real)
         made = self.module(mel)[:, 0]
         distance = (self._mel(made) - mel).abs().mean()

