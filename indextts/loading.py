@@ -27,9 +27,7 @@ from indextts.checkpoint import (
     subset,
 )
 from indextts.engines.torch_engine import TorchEngine
-from indextts.text.frontend import TextFrontend
-from indextts.text.normalizer import Normalizer
-from indextts.text.tokenizer import Tokenizer
+from indextts.text.process import FrontendProcess
 from indextts.v2.config import BigvganConfig, CheckpointConfig
 from indextts.v2.emotion import EmotionMatrices, QwenEmotion
 from indextts.v2.emotion_mixer import EmotionMixer
@@ -192,9 +190,15 @@ def _some(names: list[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
-def build_model(name: str, checkpoint: LoadedCheckpoint, worker: Worker) -> IndexTTS2:
-    """The checkpoint behind the pipeline's seam, with the torch engine (not yet started)."""
+def build_model(
+    name: str, checkpoint: LoadedCheckpoint, worker: Worker, *, slots: int = 8
+) -> IndexTTS2:
+    """The checkpoint behind the pipeline's seam, with the torch engine (not yet started).
+
+    ``slots`` chunks decode at once; each takes the memory of one key-value cache.
+    """
     networks, config = checkpoint.networks, checkpoint.config
+    positions = config.gpt.max_mel_tokens + 3  # prompt and codes together, as the vLLM layout
     classifier = None
     if checkpoint.qwen_folder is not None:
         classifier = QwenEmotion.load(checkpoint.qwen_folder, checkpoint.device)
@@ -207,12 +211,15 @@ def build_model(name: str, checkpoint: LoadedCheckpoint, worker: Worker) -> Inde
         name=name,
         config=config,
         networks=networks,
-        frontend=TextFrontend(Normalizer(), Tokenizer(checkpoint.tokenizer_model)),
+        frontend=FrontendProcess(
+            checkpoint.tokenizer_model, fold_unknown=config.inference.fold_unknown_letters
+        ),
         mixer=EmotionMixer(
             matrices=matrices,
             classifier=classifier,
             normalize=config.inference.normalize_emotion,
         ),
-        engine=TorchEngine(networks.gpt, worker=worker),
+        engine=TorchEngine(networks.gpt, worker=worker, slots=slots, positions=positions),
         worker=worker,
+        positions=positions,
     )

@@ -6,15 +6,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 from indextts.checkpoint import CheckpointError
-from indextts.device import choose_device, choose_dtype, set_cpu_threads
+from indextts.device import DeviceError, choose_device, choose_dtype, set_cpu_threads
 from indextts.loading import build_model, load_checkpoint
 from indextts.v2.voice import Voice
 from server.config import Settings
 from server.service import SynthesisService
 from speakers.catalog import load_catalog
 from speakers.voices import VoiceCache
+from streaming.errors import SpeechError
 from streaming.pipeline import SpeechPipeline
 from streaming.worker import DeviceWorker
+
+OPERATOR_ERRORS = (CheckpointError, DeviceError, SpeechError, OSError)
+"""What ``compose`` raises with a message for an operator."""
 
 
 def compose(
@@ -41,10 +45,10 @@ def compose(
 
     async def start() -> None:
         worker.start()
-        await model.engine.start()
+        await model.start()
 
     async def stop() -> None:
-        await model.engine.close()
+        await model.close()
         await worker.close()
 
     return SynthesisService(

@@ -17,6 +17,8 @@ from indextts.gpt.model import CodeGpt
 from indextts.gpt.sampling import SamplingRows, draw
 from indextts.tensors import Codes, Latents, Prompt
 
+_NEVER = -1e9
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class Row:
@@ -96,7 +98,9 @@ class DecodeBatch:
         settings = self._settings if first == 0 else self._settings.row(first)
         seen = self._seen[first : len(self._rows)]
         uniform = torch.tensor([row.uniform() for row in rows], device=self._device)
-        codes = draw(self._model.mel_head(states).float(), seen, settings, uniform)
+        logits = self._model.mel_head(states).float()
+        logits[:, self._model.sizes.start_code] = _NEVER  # the codec has no such entry
+        codes = draw(logits, seen, settings, uniform)
         seen.scatter_(1, codes.clamp(min=0)[:, None], True)
         for row, code, state in zip(rows, codes.tolist(), states.float().unbind(), strict=True):
             self._take(row, code, state)

@@ -67,7 +67,7 @@ class TokenEstimator:
         """At least as many as the pieces of the normalized text; 0 for blank text."""
         if not text.strip():
             return 0
-        language = language_of(text, hint)
+        language = language_of(text, hint, mended=True)
         total = 0
         if language == "zh":
             # A syllable is respelled, and at worst read letter by letter.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Literal, TypeAlias
 
-from indextts.text.pinyin import TONED_SYLLABLE
+from indextts.text.pinyin import TONED_SYLLABLE, TONED_SYLLABLE_COMPLETE
 from streaming.errors import InvalidText
 
 RuleSet: TypeAlias = Literal["default", "vllm", "upstream25", "v1_5_0"]
@@ -24,21 +24,25 @@ _LATIN = re.compile("[A-Za-z]")
 _ADDRESS = re.compile(r"[A-Za-z0-9]+@[A-Za-z0-9]+\.[A-Za-z]+")
 
 
-def use_chinese(text: str) -> bool:
-    """Whether the Chinese rules read ``text`` (section 1, step 2)."""
+def use_chinese(text: str, *, mended: bool = False) -> bool:
+    """Whether the Chinese rules read ``text`` (section 1, step 2).
+
+    ``mended``, and only then, ``A100`` in an English sentence is no pinyin.
+    """
+    syllable = TONED_SYLLABLE_COMPLETE if mended else TONED_SYLLABLE
     return (
         _HAN.search(text) is not None
         or _LATIN.search(text) is None
         or _ADDRESS.fullmatch(text) is not None
-        or TONED_SYLLABLE.search(text) is not None
+        or syllable.search(text) is not None
     )
 
 
-def language_of(text: str, hint: Language | None = None) -> Language:
+def language_of(text: str, hint: Language | None = None, *, mended: bool = False) -> Language:
     """The language whose rules apply; ``hint`` settles texts that show neither Han nor Latin."""
     if hint is not None and not _HAN.search(text) and not _LATIN.search(text):
         return hint
-    return "zh" if use_chinese(text) else "en"
+    return "zh" if use_chinese(text, mended=mended) else "en"
 
 
 def check_text(text: str) -> str:

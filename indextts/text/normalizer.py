@@ -68,7 +68,7 @@ class Normalizer:
             text = text.translate(_EARLY_TAG_SPELLINGS)
         if annotations is not None:
             text = annotations.hide(text, _ANNOTATION)
-        spoken_in = language_of(text, language)
+        spoken_in = language_of(text, language, mended=self._mended)
         text = self._expand_is(text)
         if glossary:
             text = replace_terms(text, glossary)

@@ -11,18 +11,20 @@ _FINALS: Final = (
 )
 
 
-def _toned(finals: str) -> re.Pattern[str]:
+def _toned(finals: str, tone: str) -> re.Pattern[str]:
     # The tone digit that must follow makes the order of the alternatives irrelevant.
     final = "|".join(finals.split())
     initial = "(?:[zcs]h|[bpmfdtnlgkhjqxzcsryw])?"
-    return re.compile(rf"(?<![a-z])(?:{initial}(?:{final})|ng|er)[1-5]", re.IGNORECASE)
+    return re.compile(rf"(?<![a-z])(?:{initial}(?:{final})|ng|er){tone}", re.IGNORECASE)
 
 
-TONED_SYLLABLE: Final = _toned(_FINALS)
+TONED_SYLLABLE: Final = _toned(_FINALS, "[1-5]")
 """A syllable with its tone, as the reference finds it."""
 
-TONED_SYLLABLE_COMPLETE: Final = _toned(_FINALS + " ün")
-"""The same with the final ``ün``, which the reference forgets."""
+TONED_SYLLABLE_COMPLETE: Final = _toned(_FINALS + " ün", "[1-5](?![0-9])")
+"""The same with the final ``ün``, which the reference forgets, and not in ``A100``: a syllable has
+one tone.
+"""
 
 
 def reference_spelling(syllable: str) -> str:

@@ -181,7 +181,8 @@ class InferenceConfig(Section):
     """Defaults of the checkpoint; a request may override the sampling values.
 
     ``normalize_emotion`` treats emotion vectors as upstream's web page does (specification 9): a
-    bias per emotion, then a sum of at most 0.8.
+    bias per emotion, then a sum of at most 0.8. ``fold_unknown_letters`` reads letters that a small
+    vocabulary lacks without their accents.
     """
 
     cfm_steps: int = 25
@@ -193,6 +194,7 @@ class InferenceConfig(Section):
     repetition_penalty: float = 10.0
     max_codes_per_text_token: float = 30.0
     normalize_emotion: bool = False
+    fold_unknown_letters: bool = False
     first_chunk_tokens: int = 40
     max_chunk_tokens: int = 120
     tokens_per_second: float = 6.0

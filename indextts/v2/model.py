@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,8 +18,8 @@ from indextts.engines.base import Engine, Generation, SamplingParams
 from indextts.gpt.prompt import build_prompt
 from indextts.gpt.sampling import looped_tail
 from indextts.tensors import Codes, Features, Latents, Mel, Prompt
-from indextts.text.frontend import TextFrontend
 from indextts.text.language import Language
+from indextts.text.process import FrontendProcess
 from indextts.v2.config import CheckpointConfig
 from indextts.v2.emotion_mixer import EmotionMixer
 from indextts.v2.flow import FlowSampler, FlowState, draw_noise
@@ -69,7 +70,10 @@ class _Stages:
 
 
 class IndexTTS2:
-    """The model family's implementation of ``streaming.speech.SpeechModel``."""
+    """The model family's implementation of ``streaming.speech.SpeechModel``.
+
+    ``positions`` is what the engine has room for: prompt and codes of one chunk together.
+    """
 
     def __init__(
         self,
@@ -77,15 +81,17 @@ class IndexTTS2:
         name: str,
         config: CheckpointConfig,
         networks: Networks,
-        frontend: TextFrontend,
+        frontend: FrontendProcess,
         mixer: EmotionMixer,
         engine: Engine,
         worker: Worker,
+        positions: int,
     ) -> None:
         self._config = config
         self._networks = networks
         self._frontend = frontend
         self._mixer = mixer
+        self._positions = positions
         self._engine = engine
         self._worker = worker
         self._device = networks.cfm.conv1.weight.device
@@ -114,8 +120,17 @@ class IndexTTS2:
 
     @property
     def engine(self) -> Engine:
-        """Who decodes; the server starts and closes it."""
+        """Who decodes."""
         return self._engine
+
+    async def start(self) -> None:
+        """Begin to serve."""
+        await self._engine.start()
+
+    async def close(self) -> None:
+        """End the engine and the text front end's process."""
+        await self._engine.close()
+        await asyncio.to_thread(self._frontend.close)
 
     def estimate_tokens(self, text: str) -> int:
         """Cheap upper bound of the token count, safe on the event loop."""
@@ -176,7 +191,7 @@ class IndexTTS2:
     ) -> tuple[Generation, int]:
         """Codes that end by themselves; a runaway gets one more try with another seed."""
         for attempt in range(_RETRIES + 1):
-            params = self._sampling(prepared, take, attempt)
+            params = self._sampling(prepared, take, attempt, room=self._positions - prompt.shape[1])
             name = f"{take.request.request_id}/{take.chunk_index}/{attempt}"
             generation = await self._engine.generate(name, prompt, params, take.urgency)
             looped = looped_tail(generation.codes[0].tolist())
@@ -184,7 +199,9 @@ class IndexTTS2:
                 return generation, attempt
         raise SynthesisFailed("the model did not come to an end with this text; try another seed")
 
-    def _sampling(self, prepared: Prepared, take: Take[Voice], attempt: int) -> SamplingParams:
+    def _sampling(
+        self, prepared: Prepared, take: Take[Voice], attempt: int, room: int
+    ) -> SamplingParams:
         asked, default = take.request.sampling, self._config.inference
         budget = int(_SPARE_CODES + len(prepared.token_ids) * default.max_codes_per_text_token)
 
@@ -197,7 +214,7 @@ class IndexTTS2:
             top_p=either(asked.top_p, default.top_p),
             repetition_penalty=either(asked.repetition_penalty, default.repetition_penalty),
             seed=_seed(take.request.seed, take.chunk_index, attempt),
-            max_codes=min(budget, self._config.gpt.max_mel_tokens),
+            max_codes=min(budget, room, self._config.gpt.max_mel_tokens),
         )
 
     def _prompt(self, prepared: Prepared, voice: Voice, emotion: Tensor) -> Prompt:

@@ -152,3 +152,9 @@ def test_any_text_is_read_or_refused_and_the_same_each_time(text: str) -> None:
             assert any(0xD800 <= ord(character) < 0xE000 for character in text)
         else:
             assert normalizer.normalize(text) == spoken
+
+
+def test_a_part_number_is_no_pinyin() -> None:
+    text = "We trained it on an NVIDIA A100."
+    assert Normalizer().normalize(text) == "We trained it on an NVIDIA A one hundred."
+    assert Normalizer("vllm").normalize(text) == "We trained it on an NVIDIA A1零零."
