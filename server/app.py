@@ -80,8 +80,7 @@ async def voices(request: Request) -> Response:
             "language": speaker.language,
             "aliases": list(speaker.aliases),
             "default": speaker is catalog.default,
-            "available": speaker.unavailable is None,
-            **({"reason": speaker.unavailable} if speaker.unavailable else {}),
+            **({"unavailable": speaker.unavailable} if speaker.unavailable else {}),
             **({"warnings": list(speaker.warnings)} if speaker.warnings else {}),
         }
         for speaker in catalog.speakers

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from streaming.errors import SpeechError
-
 if TYPE_CHECKING:
     from server.config import Settings
 
@@ -99,10 +97,12 @@ def run(settings: Settings) -> None:
         _fail(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}")
     host, port = listener.getsockname()[:2]
     with console.status("Loading libraries ...") as status:
-        compose = _import_extra("server.compose").compose
+        composing = _import_extra("server.compose")
         try:
-            service = compose(settings, progress=lambda step: status.update(f"Loading {step} ..."))
-        except (OSError, ValueError, RuntimeError, SpeechError) as error:
+            service = composing.compose(
+                settings, progress=lambda step: status.update(f"Loading {step} ...")
+            )
+        except composing.OPERATOR_ERRORS as error:
             _fail(str(error))
     console.print(f"Loaded {service.info.name} ({service.info.sample_rate_hz} Hz)")
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"

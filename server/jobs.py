@@ -8,7 +8,14 @@ from typing import Any
 
 from server.encoding import FORMATS
 from server.service import SynthesisService
-from streaming.errors import BadConfig, BadMessage, EmptyInput, InvalidText, TextTooLong
+from streaming.errors import (
+    BadConfig,
+    BadMessage,
+    EmptyInput,
+    InvalidText,
+    TextTooLong,
+    UnsupportedFormat,
+)
 from streaming.fields import EmotionConfig, SpeechConfig, parse_fields
 from streaming.wire import join_text
 
@@ -20,7 +27,7 @@ _SESSION_ONLY = ("encoding", "framing", "max_lead_s")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeechJob:
-    """One text to speak over HTTP; ``sse`` wraps the audio in events, ``streamed`` sends it as made."""
+    """One text to speak over HTTP: as events (``sse``), as it is made (``streamed``), or whole."""
 
     request_id: str
     text: str
@@ -40,7 +47,11 @@ def read_job(raw: Mapping[str, Any], service: SynthesisService[Any], request_id:
     config = _with_instructions(config, raw.get("instructions"))
     seed = parse_fields({"sampling": {"seed": raw.get("seed")}})
     config = config.updated(seed)
-    service.check(config, FORMATS)
+    try:
+        service.check(config, FORMATS)
+    except UnsupportedFormat as error:
+        error.param = "response_format"
+        raise
     if config.sample_rate is None and config.format == "pcm":
         config = replace(config, sample_rate=PCM_RATE_HZ)
     sse, streamed = _delivery(raw, config.format)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp, Scope
@@ -16,6 +18,7 @@ EXTENSION = "indextts.socket"
 
 BACKLOG = 256
 _LINGER_S = 5.0
+_LOOK_S = 0.1
 
 
 class SpeechSocket(WebSocketsSansIOProtocol):
@@ -53,8 +56,19 @@ class SpeechServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain (a second interrupt ends the wait at once), then shut down as uvicorn does."""
-        await self._drain()
+        draining = asyncio.ensure_future(self._drain())
+        while not (draining.done() or self.force_exit):
+            await asyncio.wait((draining,), timeout=_LOOK_S)
+        draining.cancel()
+        await asyncio.gather(draining, return_exceptions=True)
         await super().shutdown(sockets)
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """As uvicorn does, but a signal that was obeyed does not kill the process afterwards."""
+        with super().capture_signals():
+            yield
+            self._captured_signals.clear()
 
 
 def make_server(

@@ -1,0 +1,447 @@
+"""The native WebSocket over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import random
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from websockets.asyncio.client import connect
+
+from streaming import wire
+from streaming.errors import EngineFailed, SynthesisFailed
+from tests.fakes import ToneScript
+from tests.live.peers import Talk, nothing_left, talk
+from tests.server.rooms import Room, eventually, make_room, serving
+from tests.speakers.sounds import noise
+
+TEXT = "Hello there, this is the first sentence. And this one is the second, a bit longer one. "
+SLOW = ToneScript(delay_s={"slice": 0.01}, characters_per_second=30.0)
+
+
+@pytest.fixture
+async def room(tmp_path: Path) -> AsyncIterator[Room]:
+    async with serving(make_room(tmp_path, ToneScript(characters_per_second=60.0))) as room:
+        yield room
+
+
+@pytest.fixture
+async def slow_room(tmp_path: Path) -> AsyncIterator[Room]:
+    async with serving(make_room(tmp_path, SLOW)) as room:
+        yield room
+
+
+def check_accounts(client: Talk, context_id: str = "default") -> wire.SessionDone:
+    """The promises of the protocol about one finished context of a plain socket."""
+    starts = [m for m in client.all(wire.AudioStart) if m.context_id == context_id]
+    dones = [m for m in client.all(wire.AudioDone) if m.context_id == context_id]
+    (end,) = (m for m in client.all(wire.SessionDone) if m.context_id == context_id)
+    assert [m.sentence_index for m in starts] == list(range(len(starts)))
+    first_samples = [0]
+    for done in dones:
+        first_samples.append(first_samples[-1] + done.samples)
+        assert done.total_bytes == 2 * done.samples
+    assert [m.first_sample for m in starts] == first_samples[:-1]
+    assert first_samples[-1] == end.total_samples
+    assert len(starts) == len(dones) == end.total_sentences
+    assert isinstance(end, wire.SessionDone)
+    return end
+
+
+async def test_a_text_comes_back_as_sound(room: Room) -> None:
+    async with nothing_left(room), talk(room) as client:
+        greeting = client.all(wire.SessionCreated)[0]
+        assert greeting.limits["message_characters"] == 2_000
+        assert client.socket.protocol.extensions == []
+        for at in range(0, len(TEXT), 7):
+            await client.send("input.text", text=TEXT[at : at + 7])
+        await client.send("input.done")
+        end = await client.until(wire.SessionDone)
+        assert check_accounts(client) is end
+        assert len(client.pcm) == 2 * end.total_samples > 22_050
+        assert end.characters_in == len(TEXT)
+        assert {m.sample_rate for m in client.all(wire.AudioStart)} == {22_050}
+        assert end.timings["first_audio_ms"] > 0
+        await client.send("session.close")
+        assert await client.close_code() == 1000
+
+
+async def test_the_first_byte_leaves_before_the_last_chunk_is_made(slow_room: Room) -> None:
+    async with talk(slow_room) as client:
+        await client.send("input.text", text=TEXT * 4)
+        await client.send("input.done")
+        await client.until(bytes)
+        assert [entry for entry in slow_room.model.log if entry[0] == "end"] == []
+        await client.until(wire.SessionDone)
+        check_accounts(client)
+
+
+async def test_text_is_spoken_while_it_is_written(room: Room) -> None:
+    async with talk(room) as client:
+        await client.send("input.text", text="Hello there, my dear old friend. ")
+        await client.send("input.flush")
+        await client.until(wire.AudioDone)
+        await client.send("input.text", text="What a day", chunking={"flush_after_ms": 50})
+        await client.send("input.done")
+        end = await client.until(wire.SessionDone)
+        assert end.total_sentences == 2
+        check_accounts(client)
+
+
+async def test_a_clause_is_spoken_when_no_more_text_comes(room: Room) -> None:
+    async with talk(room, chunking={"flush_after_ms": 100}) as client:
+        await client.send("input.text", text="Well, hello.")
+        await client.until(wire.AudioDone)
+        await client.send("input.done")
+        await client.until(wire.SessionDone)
+
+
+@pytest.mark.parametrize("rate_hz", [8_000, 48_000])
+async def test_another_rate(room: Room, rate_hz: int) -> None:
+    async with talk(room, sample_rate=rate_hz) as client:
+        await client.send("input.text", text="Hello there.")
+        await client.send("input.done")
+        end = await client.until(wire.SessionDone)
+        assert {m.sample_rate for m in client.all(wire.AudioStart)} == {rate_hz}
+        assert len(client.pcm) == 2 * end.total_samples
+        assert end.total_samples == pytest.approx(12 / 60 * rate_hz, rel=0.5)
+
+
+async def test_base64_holds_the_same_samples(room: Room) -> None:
+    async with talk(room, sampling={"seed": 1}) as plain, talk(room) as coded:
+        await coded.send("session.config", encoding="base64", sampling={"seed": 1})
+        for client in (plain, coded):
+            await client.send("input.text", text=TEXT)
+            await client.send("input.done")
+            await client.until(wire.SessionDone)
+        deltas = coded.all(wire.AudioDelta)
+        assert coded.pcm == b""
+        assert b"".join(base64.b64decode(delta.audio) for delta in deltas) == plain.pcm
+        assert [delta.sequence for delta in deltas] == list(range(len(deltas)))
+
+
+async def test_tagged_contexts_interleave_and_never_skip(slow_room: Room) -> None:
+    async with talk(slow_room, framing="tagged") as client:
+        for context_id in ("a", "b"):
+            await client.send("input.text", context_id=context_id, text=TEXT * 2)
+            await client.send("input.done", context_id=context_id)
+        for _ in range(2):
+            await client.until(wire.SessionDone)
+        frames = [wire.untag(item) for item in client.heard if isinstance(item, bytes)]
+        order = [frame[0] for frame in frames]
+        assert order != sorted(order)
+        for number, context_id in enumerate("ab"):
+            mine = [frame for frame in frames if frame[0] == number]
+            assert [frame[1] for frame in mine] == list(range(len(mine)))
+            at = 0
+            for _, _, first_sample, audio in mine:
+                assert first_sample == at
+                at += len(audio) // 2
+            assert at == check_accounts(client, context_id).total_samples
+
+
+async def test_plain_contexts_speak_one_after_another(slow_room: Room) -> None:
+    async with talk(slow_room) as client:
+        for context_id in ("a", "b"):
+            await client.send("input.text", context_id=context_id, text=TEXT)
+        await client.send("input.done", context_id="b")
+        await client.send("input.done", context_id="a")
+        for _ in range(2):
+            await client.until(wire.SessionDone)
+        ids = [m.context_id for m in client.all(wire.AudioStart)]
+        assert ids == sorted(ids)
+        total = sum(check_accounts(client, c).total_samples for c in "ab")
+        assert len(client.pcm) == 2 * total
+
+
+async def test_overrides_change_the_voice_in_mid_context(room: Room) -> None:
+    async with talk(room) as client:
+        await client.send("input.text", text="Hello there. ")
+        await client.send("input.text", text="And hello from me.", voice="bert")
+        await client.send("input.done")
+        await client.until(wire.SessionDone)
+        check_accounts(client)
+        assert [take.request.voice for take in room.model.takes] == ["anna", "bert"]
+
+
+async def test_cancel_at_random_moments(slow_room: Room) -> None:
+    chance = random.Random(7)
+    waits_ms: list[float] = []
+    async with nothing_left(slow_room), talk(slow_room) as client:
+        for turn in range(20):
+            await client.send("input.text", context_id=f"c{turn}", text=TEXT * 3)
+            await asyncio.sleep(chance.uniform(0, 0.06))
+            before_s = time.perf_counter()
+            await client.send("input.cancel", context_id=f"c{turn}", played_samples=1000)
+            cancelled = await client.until(wire.Cancelled)
+            waits_ms.append((time.perf_counter() - before_s) * 1000)
+            assert cancelled.context_id == f"c{turn}"
+            assert (cancelled.heard_text_end > 0) == (cancelled.sent_samples > 0)
+            at = len(client.heard)
+            await client.send("ping")
+            await client.until(wire.Pong)
+            assert len(client.heard) == at + 1, "something followed cancelled"
+    assert sorted(waits_ms)[18] < 100
+
+
+async def test_a_client_that_vanishes_stops_its_speech(slow_room: Room) -> None:
+    async with nothing_left(slow_room):
+        async with talk(slow_room) as client:
+            await client.send("input.text", text=TEXT * 10)
+            await client.until(bytes)
+            client.socket.transport.abort()
+        async with talk(slow_room) as client:
+            await client.send("input.text", text="Hi.")
+            await client.send("input.done")
+            await client.until(wire.SessionDone)
+
+
+def narrow_socket(room: Room) -> socket.socket:
+    """A connection whose peer can send little before somebody reads."""
+    raw = socket.socket()
+    raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8192)
+    raw.connect(("127.0.0.1", int(room.url.rpartition(":")[2])))
+    return raw
+
+
+async def test_a_stalled_reader_is_let_go(tmp_path: Path) -> None:
+    script = ToneScript(runaway=frozenset({0}), slice_ms=1000.0)
+    room = make_room(tmp_path, script, write_stall_s=0.4)
+
+    async def stopped() -> bool:
+        return room.model.live == 0
+
+    async with serving(room), nothing_left(room):
+        raw = narrow_socket(room)
+        async with connect(room.socket_url, sock=raw, max_queue=1) as connection:
+            client = Talk(connection)
+            await client.send("session.config", sample_rate=48_000)
+            await client.send("input.text", text=TEXT)
+            await client.until(bytes)
+            await eventually(stopped)
+            assert await client.close_code() == 4413
+            assert client.all(wire.Failure)[0].code == "stalled"
+
+
+async def test_a_slow_reader_gets_everything(slow_room: Room) -> None:
+    async with talk(slow_room) as client:
+        await client.send("input.text", text=TEXT)
+        await client.send("input.done")
+        while True:
+            if isinstance(await client.next(), wire.SessionDone):
+                break
+            await asyncio.sleep(0.01)
+        assert len(client.pcm) == 2 * check_accounts(client).total_samples
+
+
+async def test_pacing_holds_the_server_back(room: Room) -> None:
+    async with talk(room, max_lead_s=0.2) as client:
+        started_s = time.monotonic()
+        await client.send("input.text", text="Hello there, this is for you.")
+        await client.send("input.done")
+        end = await client.until(wire.SessionDone)
+        duration_s = end.total_samples / 22_050
+        assert time.monotonic() - started_s > duration_s - 0.35
+
+
+async def test_an_idle_client_is_told(tmp_path: Path) -> None:
+    room = make_room(tmp_path, idle_s=0.2)
+    async with serving(room), nothing_left(room), talk(room) as client:
+        await client.error("idle")
+        assert await client.close_code() == 4408
+
+
+async def test_an_old_session_ends(tmp_path: Path) -> None:
+    room = make_room(tmp_path, session_s=0.2, idle_s=1.0)
+    async with serving(room), talk(room) as client:
+        warning = await client.until(wire.Warn)
+        assert warning.code == "session_expired"
+        assert await client.close_code() == 1000
+
+
+async def test_surrogates_over_two_messages(room: Room) -> None:
+    async with talk(room) as client:
+        await client.socket.send('{"type": "input.text", "text": "So happy \\ud83d"}')
+        await client.socket.send('{"type": "input.text", "text": "\\ude00 today."}')
+        await client.send("input.done")
+        end = await client.until(wire.SessionDone)
+        assert "\U0001f600" in "".join(m.sentence_text for m in client.all(wire.AudioStart))
+        assert end.characters_in == len("So happy \U0001f600 today.")
+
+
+BAD: list[tuple[dict[str, Any] | str | bytes, str, bool]] = [
+    ("{", "bad_message", False),
+    ("[" * 50_000, "bad_message", False),
+    (b"\x00\x01", "bad_message", False),
+    ({"type": "input.song"}, "bad_message", False),
+    ({"type": "session.config", "speed": 50}, "bad_config", False),
+    ({"type": "session.config", "speed": 2}, "bad_config", False),
+    ({"type": "session.config", "timestamps": True}, "bad_config", False),
+    ({"type": "session.config", "resume_token": "x"}, "bad_config", False),
+    ({"type": "session.config", "format": "mp3"}, "unsupported_format", False),
+    ({"type": "session.config", "sample_rate": 7}, "unsupported_format", False),
+    ({"type": "input.text", "text": "\ud800 x"}, "invalid_text", True),
+    ({"type": "input.text", "text": "a\u0000"}, "invalid_text", True),
+    ({"type": "input.text", "text": "x" * 1_000_000}, "text_too_long", True),
+    ({"type": "input.text", "text": "x", "voice": "nobody"}, "unknown_voice", True),
+    ({"type": "input.text", "text": "x", "voice": "broken"}, "unknown_voice", True),
+    (
+        {"type": "input.text", "text": "x", "emotion": {"reference": "/etc/passwd"}},
+        "reference_refused",
+        True,
+    ),
+    (
+        {
+            "type": "input.text",
+            "text": "x",
+            "emotion": {"reference": base64.b64encode(bytes(400)).decode()},
+        },
+        "bad_recording",
+        True,
+    ),
+]
+
+
+@pytest.mark.parametrize(("message", "code", "ends"), BAD, ids=[str(b[0])[:60] for b in BAD])
+async def test_bad_input_is_answered_and_the_next_text_works(
+    room: Room, message: dict[str, Any] | str | bytes, code: str, ends: bool
+) -> None:
+    async with nothing_left(room), talk(room) as client:
+        if isinstance(message, dict):
+            await client.send(**{"kind": message["type"], **message})
+        else:
+            await client.socket.send(message)
+        failure = await client.error(code)
+        assert (failure.context_id == "default") is ends
+        assert failure.request_id
+        await client.send("input.text", text="Still here.")
+        await client.send("input.done")
+        end = await client.until(wire.SessionDone)
+        assert end.total_samples > 0
+
+
+async def test_the_third_bad_message_closes(room: Room) -> None:
+    async with talk(room) as client:
+        for _ in range(3):
+            await client.socket.send("nonsense")
+        assert await client.close_code() == 1008
+        assert [m.code for m in client.all(wire.Failure)] == ["bad_message"] * 3
+
+
+async def test_an_oversized_frame_closes(room: Room) -> None:
+    async with nothing_left(room), talk(room) as client:
+        await client.socket.send("x" * (3 * 2**20 + 1))
+        assert await client.close_code() == 1009
+
+
+@pytest.mark.parametrize("text", ["", "...", "  \n"])
+async def test_nothing_to_speak_is_a_warning(room: Room, text: str) -> None:
+    async with talk(room) as client:
+        await client.send("input.text", text=text)
+        await client.send("input.done")
+        end = await client.until(wire.SessionDone)
+        assert end.total_samples == 0
+        assert [m.code for m in client.all(wire.Warn)] == ["empty_input"]
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "close"),
+    [
+        (SynthesisFailed("ran away"), "synthesis_failed", None),
+        (EngineFailed("died", retry_after_s=3.0), "engine_failed", None),
+        (RuntimeError("secret"), "internal", 1011),
+    ],
+    ids=["synthesis", "engine", "bug"],
+)
+async def test_failures_are_in_band(
+    tmp_path: Path, error: Exception, code: str, close: int | None
+) -> None:
+    room = make_room(tmp_path, ToneScript(late_failures={0: error}))
+    async with serving(room), nothing_left(room), talk(room) as client:
+        await client.send("input.text", text="Hello there.")
+        await client.send("input.done")
+        failure = await client.error(code)
+        assert failure.context_id == "default"
+        assert "secret" not in failure.message
+        if close is not None:
+            assert await client.close_code() == close
+        else:
+            await client.send("ping")
+            await client.until(wire.Pong)
+        room.service._warming.cancel() if room.service._warming else None
+
+
+async def test_overload_closes(tmp_path: Path) -> None:
+    room = make_room(tmp_path, SLOW, active_requests=1, queued_requests=0)
+    async with serving(room), talk(room) as first, talk(room) as second:
+        await first.send("input.text", text=TEXT)
+        await first.until(wire.AudioStart)
+        await second.send("input.text", text=TEXT)
+        failure = await second.error("overloaded")
+        assert failure.retry_after_s == 2.0
+        assert await second.close_code() == 4429
+        await first.send("input.done")
+        await first.until(wire.SessionDone)
+
+
+async def test_too_many_sessions(tmp_path: Path) -> None:
+    async with serving(make_room(tmp_path, sessions=1)) as room, talk(room), talk(room) as second:
+        await second.error("overloaded")
+        assert await second.close_code() == 4429
+
+
+async def test_a_flood_of_pings_is_answered_without_growing(room: Room) -> None:
+    async with talk(room) as client:
+        for _ in range(500):
+            await client.send("ping")
+        for _ in range(500):
+            assert isinstance(await client.next(), wire.Pong)
+
+
+async def test_draining_lets_live_speech_finish(slow_room: Room) -> None:
+    async with talk(slow_room) as live, talk(slow_room) as idle:
+        await live.send("input.text", text=TEXT)
+        await live.send("input.done")
+        await live.until(wire.AudioStart)
+        assert slow_room.server is not None
+        slow_room.server.should_exit = True
+        await idle.error("draining")
+        assert await idle.close_code() == 1012
+        async with talk(slow_room) as late:
+            assert await late.close_code() == 1012
+            assert late.all(wire.Failure)[0].code == "draining"
+        assert await live.close_code() == 1012
+        assert len(live.pcm) == 2 * check_accounts(live).total_samples
+
+
+async def test_memory_comes_back(room: Room) -> None:
+    async def one() -> None:
+        async with talk(room) as client:
+            await client.send("input.text", text=TEXT * 5)
+            await client.until(bytes)
+
+    for _ in range(10):
+        await one()
+    before = psutil.Process().memory_info().rss
+    async with nothing_left(room):
+        for _ in range(40):
+            await one()
+    assert psutil.Process().memory_info().rss - before < 20 * 2**20
+
+
+async def test_a_reference_recording_in_a_message(room: Room) -> None:
+    recording = base64.b64encode(noise(1.2, seed=3)).decode()
+    async with talk(room, emotion={"reference": recording, "weight": 0.3}) as client:
+        await client.send("input.text", text="Hello there.")
+        await client.send("input.done")
+        await client.until(wire.SessionDone)
+    (take,) = room.model.takes
+    assert take.emotion_voice not in (None, take.voice)
+    assert take.request.emotion.weight == 0.3

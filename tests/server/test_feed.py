@@ -1,0 +1,55 @@
+"""Text reaches the chunker in order, and a clause does not wait for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from server.feed import TextFeed
+from streaming.chunks import TextChunk, TextChunker
+
+
+def chunker() -> TextChunker:
+    return TextChunker(estimate_tokens=len, first_max_tokens=30, max_tokens=60)
+
+
+async def collect(feed: TextFeed, flush_after_s: float = 60.0) -> list[TextChunk]:
+    return [chunk async for chunk in feed.chunks(chunker(), flush_after_s)]
+
+
+async def test_a_whole_text_loses_nothing() -> None:
+    text = "A sentence of some words, and more. " * 200
+    chunks = await collect(TextFeed.whole(text))
+    assert " ".join(chunk.text for chunk in chunks).split() == text.split()
+    assert len(chunks) > 50
+
+
+async def test_a_clause_is_flushed_after_silence_and_half_a_word_is_not() -> None:
+    feed = TextFeed()
+    chunks = feed.chunks(chunker(), 0.05)
+    feed.put("Well,")
+    started_s = time.monotonic()
+    first = await anext(chunks)
+    assert time.monotonic() - started_s >= 0.045
+    assert first.text.strip() == "Well,"
+    feed.put("half a wor")
+    waiting = asyncio.create_task(collect_rest(chunks))
+    await asyncio.sleep(0.15)
+    assert not waiting.done()
+    feed.put("d.")
+    feed.finish()
+    assert "".join(await waiting).strip() == "half a word."
+
+
+async def collect_rest(chunks: object) -> list[str]:
+    assert hasattr(chunks, "__aiter__")
+    return [chunk.text async for chunk in chunks]
+
+
+async def test_flush_gives_what_is_there() -> None:
+    feed = TextFeed()
+    chunks = feed.chunks(chunker(), 60.0)
+    feed.put("half a wor")
+    feed.flush()
+    assert (await anext(chunks)).text.strip() == "half a wor"
+    await chunks.aclose()
