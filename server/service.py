@@ -201,12 +201,14 @@ class SynthesisService(Generic[VoiceT]):
         try:
             await self._voices.warm()
             await self._speak_once()
-        except SpeechError as error:
+        except Exception:
+            logger.exception("warming up failed")
             self._state = "failed"
-            logger.exception("warming up failed: %s", error.code)
         else:
             self._state = "ready"
         self.warmed.set()
+        if self._state != "ready":
+            await self._probe()
 
     async def _speak_once(self) -> None:
         config = SpeechConfig()

@@ -31,11 +31,45 @@ class _Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Heard:
+class _Stretch:
     first_sample: int
     text_start: int
     text_end: int
-    samples: int | None = None
+    samples: int
+
+
+class _Transcript:
+    """Which text belongs to which samples, chunk by chunk."""
+
+    def __init__(self) -> None:
+        self._stretches: list[_Stretch] = []
+
+    def begin(self, start: AudioStart, text_start: int, text_end: int) -> None:
+        """A chunk starts; how long it will be is a guess until it ends."""
+        seconds = (text_end - text_start) / _CHARACTERS_PER_SECOND
+        self._stretches.append(
+            _Stretch(
+                first_sample=start.first_sample,
+                text_start=text_start,
+                text_end=text_end,
+                samples=max(1, round(seconds * start.sample_rate)),
+            )
+        )
+
+    def end(self, samples: int) -> None:
+        """The last chunk is complete."""
+        self._stretches[-1] = replace(self._stretches[-1], samples=max(1, samples))
+
+    def text_end(self, played_samples: int) -> int:
+        """Up to which character one heard: exact at chunk ends, in proportion inside."""
+        heard = 0
+        for stretch in self._stretches:
+            inside = played_samples - stretch.first_sample
+            if inside <= 0:
+                break
+            length = stretch.text_end - stretch.text_start
+            heard = stretch.text_start + min(length, round(inside / stretch.samples * length))
+        return heard
 
 
 class Context:
@@ -53,7 +87,7 @@ class Context:
         self._held = ""
         self._runs = deque([_Run(config=config)])
         self._chunk: AudioStart | None = None
-        self._heard: list[_Heard] = []
+        self._transcript = _Transcript()
         self._warned: set[str] = set()
         self._sequence = 0
         self._characters_in = 0
@@ -167,25 +201,12 @@ class Context:
                 return [self._warning(event)]
 
     def heard_text_end(self, played_samples: int) -> int:
-        """Up to which character a listener heard: exact at chunk ends, in proportion inside."""
-        heard = 0
-        played = min(played_samples, self.sent_samples)
-        for chunk in self._heard:
-            inside = played - chunk.first_sample
-            if inside <= 0:
-                break
-            length = chunk.text_end - chunk.text_start
-            share = inside / (chunk.samples or self._guess_samples(length))
-            heard = chunk.text_start + min(length, round(share * length))
-        return heard
+        """Up to which character a listener heard who played that many samples."""
+        return self._transcript.text_end(min(played_samples, self.sent_samples))
 
     def _warning(self, warned: Warned) -> Effect:
         message = Warn(code=warned.code, message=warned.message, context_id=self.context_id)
         return Send(message=message)
-
-    def _guess_samples(self, characters: int) -> int:
-        rate = self._chunk.sample_rate if self._chunk else 1
-        return max(1, round(characters / _CHARACTERS_PER_SECOND * rate))
 
     def _reconfigure(self, changes: Changes) -> list[Effect]:
         config = self.config.updated(changes)
@@ -212,24 +233,20 @@ class Context:
         return [Feed(context=self.number, text=piece)]
 
     def _start(self, event: ChunkStarted) -> AudioStart:
-        first_sample = self._base.samples + event.first_sample
-        self._heard.append(
-            _Heard(
-                first_sample=first_sample,
-                text_start=self._base.characters_in + event.text_start,
-                text_end=self._base.characters_in + event.text_end,
-            )
-        )
+        base = self._base
         self._chunk = AudioStart(
             context_id=self.context_id,
             utterance_index=self.number,
-            sentence_index=self._base.chunks + event.index,
+            sentence_index=base.chunks + event.index,
             sentence_text=event.text,
             normalized_text=event.normalized_text,
             format=self.config.format,
             sample_rate=event.sample_rate_hz,
             channels=1,
-            first_sample=first_sample,
+            first_sample=base.samples + event.first_sample,
+        )
+        self._transcript.begin(
+            self._chunk, base.characters_in + event.text_start, base.characters_in + event.text_end
         )
         return self._chunk
 
@@ -257,7 +274,7 @@ class Context:
         )
 
     def _end(self, event: ChunkDone) -> AudioDone:
-        self._heard[-1] = replace(self._heard[-1], samples=event.samples)
+        self._transcript.end(event.samples)
         report = event.report
         return AudioDone(
             context_id=self.context_id,

@@ -364,7 +364,7 @@ async def test_failures_are_in_band(
     tmp_path: Path, error: Exception, code: str, close: int | None
 ) -> None:
     room = make_room(tmp_path, ToneScript(late_failures={0: error}))
-    async with serving(room), nothing_left(room), talk(room) as client:
+    async with serving(room), talk(room) as client:
         await client.send("input.text", text="Hello there.")
         await client.send("input.done")
         failure = await client.error(code)
@@ -375,7 +375,6 @@ async def test_failures_are_in_band(
         else:
             await client.send("ping")
             await client.until(wire.Pong)
-        room.service._warming.cancel() if room.service._warming else None
 
 
 async def test_overload_closes(tmp_path: Path) -> None:

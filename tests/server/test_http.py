@@ -256,6 +256,22 @@ async def test_a_dead_engine_is_not_ready_until_it_speaks_again(
         await eventually(ready)
 
 
+async def test_a_failed_warm_up_is_not_ready_until_the_model_speaks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.service._RECOVERY_PAUSES_S", (0.01, 0.01))
+    failures: dict[int, Exception] = {0: RuntimeError("no such kernel")}
+    room = make_room(tmp_path, ToneScript(failures=failures), warm_text="Ready.")
+    async with in_process(room) as client:
+        assert (await client.get("/readyz")).json()["status"] == "failed"
+        failures.clear()
+
+        async def ready() -> bool:
+            return (await client.get("/readyz")).status_code == 200
+
+        await eventually(ready)
+
+
 async def test_overload_and_draining_say_when_to_come_back(tmp_path: Path) -> None:
     script = ToneScript(delay_s={"codes": 0.3})
     room = make_room(tmp_path, script, active_requests=1, queued_requests=1)
