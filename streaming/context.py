@@ -91,15 +91,7 @@ class Context:
         self._warned: set[str] = set()
         self._sequence = 0
         self._characters_in = 0
-        self._base = SpeechDone(
-            chunks=0,
-            samples=0,
-            characters_in=0,
-            characters_spoken=0,
-            first_audio_ms=None,
-            queue_ms=0.0,
-            rtf=0.0,
-        )
+        self._base = _NOTHING
 
     @property
     def last_run(self) -> bool:
@@ -151,20 +143,8 @@ class Context:
 
     def end_run(self, done: SpeechDone) -> None:
         """Add up the accounts of a run that is spoken."""
-        base, run = self._base, self._runs.popleft()
-        samples = base.samples + done.samples
-        busy = base.rtf * base.samples + done.rtf * done.samples
-        self._base = SpeechDone(
-            chunks=base.chunks + done.chunks,
-            samples=samples,
-            characters_in=base.characters_in + run.characters,
-            characters_spoken=base.characters_spoken + done.characters_spoken,
-            first_audio_ms=done.first_audio_ms
-            if base.first_audio_ms is None
-            else base.first_audio_ms,
-            queue_ms=base.queue_ms if base.samples else done.queue_ms,
-            rtf=busy / samples if samples else 0.0,
-        )
+        run = self._runs.popleft()
+        self._base = _sum(self._base, replace(done, characters_in=run.characters))
 
     def done(self) -> list[Effect]:
         """The last word of a context that was spoken to its end."""
@@ -284,3 +264,30 @@ class Context:
             duration_ms=event.duration_ms,
             quality={"retries": report.retries, "trimmed_ms": report.trimmed_ms},
         )
+
+
+_NOTHING = SpeechDone(
+    chunks=0,
+    samples=0,
+    characters_in=0,
+    characters_spoken=0,
+    first_audio_ms=None,
+    queue_ms=0.0,
+    rtf=0.0,
+)
+
+
+def _sum(base: SpeechDone, more: SpeechDone) -> SpeechDone:
+    """The accounts of two runs together: waits are those of the first that made a sound."""
+    samples = base.samples + more.samples
+    busy = base.rtf * base.samples + more.rtf * more.samples
+    first = base if base.samples else more
+    return SpeechDone(
+        chunks=base.chunks + more.chunks,
+        samples=samples,
+        characters_in=base.characters_in + more.characters_in,
+        characters_spoken=base.characters_spoken + more.characters_spoken,
+        first_audio_ms=first.first_audio_ms,
+        queue_ms=first.queue_ms,
+        rtf=busy / samples if samples else 0.0,
+    )
