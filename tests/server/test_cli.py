@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -73,9 +75,11 @@ async def ready_address(stderr: asyncio.StreamReader) -> str:
     return found[1]
 
 
-async def test_it_listens_speaks_and_finishes_on_sigterm(tmp_path: Path) -> None:
+@asynccontextmanager
+async def child(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """The command in a process of its own, and the URL of its WebSocket."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", CHILD, "--port", "0", str(tmp_path),
+        sys.executable, "-c", CHILD, "--port", "0", str(folder),
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "TERM": "dumb"},
         stderr=asyncio.subprocess.PIPE,
@@ -83,7 +87,15 @@ async def test_it_listens_speaks_and_finishes_on_sigterm(tmp_path: Path) -> None
     try:
         assert process.stderr is not None
         address = await ready_address(process.stderr)
-        url = f"ws://{address}/v1/audio/speech/stream"
+        yield process, f"ws://{address}/v1/audio/speech/stream"
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def test_it_listens_speaks_and_finishes_on_sigterm(tmp_path: Path) -> None:
+    async with child(tmp_path) as (process, url):
         async with connect(url, max_queue=None) as socket:
             client = Talk(socket)
             await client.send("input.text", text="Hello there, this is a test of the end. " * 2)
@@ -94,8 +106,19 @@ async def test_it_listens_speaks_and_finishes_on_sigterm(tmp_path: Path) -> None
         (done,) = client.all(wire.SessionDone)
         assert len(client.pcm) == 2 * done.total_samples > 0
         assert await asyncio.wait_for(process.wait(), 20) == 0
+        assert process.stderr is not None
         assert b"Traceback" not in await process.stderr.read()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+
+
+async def test_a_second_interrupt_does_not_wait(tmp_path: Path) -> None:
+    async with child(tmp_path) as (process, url), connect(url, max_queue=None) as socket:
+        client = Talk(socket)
+        await client.send("input.text", text="Hello there, this never ends. ")
+        await client.send("input.flush")
+        await client.until(wire.AudioStart)
+        process.send_signal(signal.SIGINT)
+        assert process.stderr is not None
+        line = await asyncio.wait_for(process.stderr.readline(), 10)
+        assert b"live speech has" in line
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(process.wait(), 5) == 0
