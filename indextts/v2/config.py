@@ -182,10 +182,12 @@ class InferenceConfig(Section):
 
     ``normalize_emotion`` treats emotion vectors as upstream's web page does (specification 9): a
     bias per emotion, then a sum of at most 0.8. ``fold_unknown_letters`` reads letters that a small
-    vocabulary lacks without their accents.
+    vocabulary lacks without their accents. ``prompt_s`` is how much of a recording the acoustic
+    model continues at most; each of its steps takes time for these seconds too.
     """
 
     cfm_steps: int = 25
+    prompt_s: float = 15.0
     cfg_rate: float = 0.7
     cfg_cache_interval: int = 1
     temperature: float = 0.8

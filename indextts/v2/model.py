@@ -260,6 +260,11 @@ class IndexTTS2:
                 {part: getattr(networks, part) for part in Networks.__slots__ if part != "mel"}
             ),
             device=self._device,
+            prompt_frames=int(
+                self._config.inference.prompt_s
+                * self._config.s2mel.preprocess_params.sr
+                / self._config.s2mel.preprocess_params.spect_params.hop_length
+            ),
         )
 
 

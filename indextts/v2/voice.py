@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
@@ -57,7 +58,8 @@ class VoiceEncoder:
     The encoders run in float32 on ``device``, ``mel`` wherever it lies. ``regulate`` maps
     quantized features ``[1, T, W]`` and a number of frames to ``[1, frames, C]``; ``condition``
     and ``feel`` map features ``[1, T, W]`` to the GPT's conditioning ``[1, 32, D]`` and emotion
-    vector ``[1, D]``. ``fingerprint`` (hexadecimal) names the weights in what ``dump`` writes.
+    vector ``[1, D]``. ``fingerprint`` (hexadecimal) names the weights in what ``dump`` writes. The
+    acoustic model's prompt is the first ``prompt_frames`` of the recordings.
     """
 
     w2v_bert: W2vBert
@@ -70,6 +72,7 @@ class VoiceEncoder:
     sample_rate_hz: int
     fingerprint: str
     device: torch.device
+    prompt_frames: int = 1 << 20
 
     def features(self, reference: Reference) -> Features:
         """Normalised w2v-BERT features ``[1, T, W]``."""
@@ -92,9 +95,11 @@ class VoiceEncoder:
         features = yield "w2v_bert", lambda: self.features(reference)
         semantic = yield "semantic_codec", lambda: self.codec.quantize(features)[1]
         style = yield "campplus", lambda: self.style(reference)
-        ref_mel = yield "mel", lambda: self.ref_mel(reference)
+        whole_mel = yield "mel", lambda: self.ref_mel(reference)
+        ref_mel = whole_mel[..., : self.prompt_frames]
         frames = ref_mel.shape[2]
-        prompt = yield "length_regulator", lambda: self.regulate(semantic, frames)
+        heard = math.ceil(semantic.shape[1] * frames / whole_mel.shape[2])
+        prompt = yield "length_regulator", lambda: self.regulate(semantic[:, :heard], frames)
         conditioning = yield "conditioning", lambda: self.condition(features)
         emotion = yield "emotion", lambda: self.feel(features)
         return Voice(
@@ -158,7 +163,8 @@ class VoiceEncoder:
         )
 
     def _mark(self) -> NDArray[np.float32]:
-        return np.frombuffer(bytes.fromhex(self.fingerprint), np.uint8).astype(np.float32)
+        weights = np.frombuffer(bytes.fromhex(self.fingerprint), np.uint8)
+        return np.append(weights, self.prompt_frames).astype(np.float32)
 
     def _tensor(self, arrays: Arrays, name: str) -> Tensor:
         array = arrays.get(name)

@@ -161,6 +161,17 @@ async def test_a_bad_recording_never_reaches_the_worker(encoder: VoiceEncoder) -
     assert worker.names == []
 
 
+def test_a_short_prompt_leaves_the_speaker_alone(encoder: VoiceEncoder) -> None:
+    short = dataclasses.replace(encoder, prompt_frames=40)
+    cut, whole = short.encode([recording()]), encoder.encode([recording()])
+    assert cut.ref_mel.shape[2] == cut.prompt_condition.shape[1] == 40
+    torch.testing.assert_close(cut.ref_mel, whole.ref_mel[..., :40])
+    torch.testing.assert_close(cut.conditioning, whole.conditioning)
+    torch.testing.assert_close(cut.style, whole.style)
+    with pytest.raises(ValueError, match="another model"):
+        short.load(encoder.dump(whole))
+
+
 def test_dump_and_load_turn_round(encoder: VoiceEncoder) -> None:
     voice = encoder.encode([recording()])
     arrays = encoder.dump(voice)
