@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
@@ -126,7 +126,9 @@ async def test_closing_the_iterator_frees_the_engine(model: IndexTTS2) -> None:
     take = Take(voice=voice, request=REQUEST, chunk_index=0, urgency=Urgency())
 
     async def listen() -> None:
-        async with aclosing(model.speak(prepared, take)) as items:
+        items = model.speak(prepared, take)
+        assert isinstance(items, AsyncGenerator)
+        async with aclosing(items):
             async for _ in items:
                 await asyncio.sleep(3600)
 
