@@ -87,7 +87,6 @@ async def nothing_left(room: Room) -> AsyncIterator[None]:
     process = psutil.Process()
 
     def left() -> tuple[set[str], int, int, int]:
-        gc.collect()
         tasks = {task.get_name() for task in asyncio.all_tasks()}
         places = room.service.admission.active + room.service.admission.waiting
         return tasks, process.num_fds(), places + room.service.sessions, room.model.live
@@ -96,8 +95,11 @@ async def nothing_left(room: Room) -> AsyncIterator[None]:
         return room.service.sessions == 0
 
     await eventually(alone)
+    gc.collect()
     before = left()
     yield
+
+    gc.collect()
 
     async def same() -> bool:
         return left() == before
