@@ -65,6 +65,10 @@ def serve(
         Path | None,
         typer.Option(help="A speaker.json; without it, the voices that come with the package."),
     ] = None,
+    voice_cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder that keeps encoded voices between runs; off by default."),
+    ] = None,
 ) -> None:
     """Speak text over WebSocket and HTTP while it is still being written.
 
@@ -81,6 +85,7 @@ def serve(
         engine=engine.value,
         dtype=dtype.value,
         voices=() if voices is None else (voices,),
+        voice_cache=voice_cache,
     )
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
     logging.getLogger("uvicorn").setLevel(logging.WARNING)

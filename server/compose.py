@@ -12,6 +12,7 @@ from indextts.v2.voice import Voice
 from server.config import Settings
 from server.service import SynthesisService
 from speakers.catalog import load_catalog
+from speakers.disk import DiskCache
 from speakers.voices import VoiceCache
 from streaming.errors import SpeechError
 from streaming.pipeline import SpeechPipeline
@@ -43,6 +44,10 @@ def compose(
     worker = DeviceWorker()
     model = build_model(Path(settings.model).name, checkpoint, worker)
 
+    disk = None
+    if settings.voice_cache is not None:
+        disk = DiskCache(settings.voice_cache, fingerprint=model.fingerprint)
+
     async def start() -> None:
         worker.start()
         await model.start()
@@ -54,7 +59,7 @@ def compose(
     return SynthesisService(
         model=model,
         pipeline=SpeechPipeline(model),
-        voices=VoiceCache(model, catalog),
+        voices=VoiceCache(model, catalog, disk=disk),
         catalog=catalog,
         settings=settings,
         start=start,

@@ -10,7 +10,10 @@ from streaming.session import Limits
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Everything an operator can set; ``voices`` empty means the speakers shipped with us."""
+    """Everything an operator can set; ``voices`` empty means the speakers shipped with us.
+
+    Without a ``voice_cache`` folder, encoded voices are kept in memory only.
+    """
 
     model: str = "nano"
     host: str = "127.0.0.1"
@@ -19,6 +22,7 @@ class Settings:
     engine: str = "auto"
     dtype: str = "float32"
     voices: tuple[Path, ...] = ()
+    voice_cache: Path | None = None
     limits: Limits = field(default_factory=Limits)
     sessions: int = 256
     grace_s: float = 30.0

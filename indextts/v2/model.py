@@ -123,6 +123,11 @@ class IndexTTS2:
         """Who decodes."""
         return self._engine
 
+    @property
+    def fingerprint(self) -> str:
+        """Names the weights, for whoever keeps encoded voices."""
+        return self._encoder.fingerprint
+
     async def start(self) -> None:
         """Begin to serve."""
         await self._engine.start()
