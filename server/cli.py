@@ -172,3 +172,7 @@ def _fail(message: str) -> NoReturn:
 def main() -> None:
     """Entry point of the console script."""
     app()
+
+
+if __name__ == "__main__":
+    main()
