@@ -59,9 +59,9 @@ def _with_codes(model: EmotiveGpt, prompt: Tensor, codes: Tensor) -> Tensor:
 
     Raises ``ValueError`` when there are more codes than the model has positions for.
     """
-    count = codes.shape[1]
-    if count > model.sizes.max_codes:
-        raise ValueError(f"{count} codes; at most {model.sizes.max_codes} fit")
+    count, most = codes.shape[1], model.mel_pos_embedding.emb.num_embeddings - 1
+    if count > most:
+        raise ValueError(f"{count} codes; at most {most} fit")
     places = torch.arange(1, count + 1, device=codes.device)
     return torch.cat((prompt, model.embed_codes(codes, places)), dim=1)
 

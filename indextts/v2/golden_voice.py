@@ -21,7 +21,7 @@ from indextts.v2.config import (
     W2vBertConfig,
 )
 from indextts.v2.emotion import EmotionMatrices
-from indextts.v2.golden import Arrays, GoldenContext, capture, judge, load_filled, tensors
+from indextts.v2.golden import Arrays, GoldenContext, capture, judge, load_filled, tensors, views
 from indextts.v2.networks import build_mel
 from indextts.v2.regulator import LengthRegulator
 from indextts.v2.semantic import SemanticCodec
@@ -114,12 +114,8 @@ def check_official_codec_lr(arrays: Arrays, ctx: GoldenContext) -> list[Check]:
         LengthRegulatorConfig(in_channels=lr_x.shape[2], channels=arrays["lr_y"].shape[2])
     )
     load_filled("length_regulator", regulator, "s2mel/length_regulator", ctx)
-    slices = {name: arrays[name].shape for name in arrays if name.endswith("_slice")}
-    got = {"ids": ids, "lr_y": regulator(lr_x, lr_frames)}
-    if "quantized_slice" in slices:
-        got["quantized_slice"] = quantized[..., : slices["quantized_slice"][2]]
-    if "vq2emb_slice" in slices:
-        got["vq2emb_slice"] = codec.vq2emb(codes)[:, : slices["vq2emb_slice"][1]]
+    seen = {"quantized": quantized, "vq2emb": codec.vq2emb(codes)}
+    got = views(arrays, seen) | {"ids": ids, "lr_y": regulator(lr_x, lr_frames)}
     return judge(arrays, got, ("x", "codes", "lr_x", "lr_ylens"), ctx)
 
 
@@ -133,7 +129,7 @@ def _codec(ctx: GoldenContext, config: SemanticCodecConfig) -> SemanticCodec:
 def check_w2v_bert(arrays: Arrays, ctx: GoldenContext) -> list[Check]:
     """Every hidden state of the encoder, and the normalisation with the official statistics."""
     config = W2vBertConfig(**ctx.config.get("w2v_bert", {}))
-    model = W2vBert(**config.model_dump())
+    model = W2vBert(**{**config.model_dump(), "used_layer": config.num_hidden_layers})
     load_filled("w2v_bert", model, "w2v_bert", ctx)
     x, mask = tensors(arrays, "x", "attention_mask")
     layers = {f"hidden_{i + 1}": layer for i, layer in enumerate(model.encoder.layers)}

@@ -65,8 +65,8 @@ def test_a_prompt_may_have_no_text_but_not_too_much() -> None:
 
 def test_the_latent_pass_refuses_too_many_codes() -> None:
     model = tiny_gpt()
-    with pytest.raises(ValueError, match="at most 60"):
-        latent_pass(model, some_prompt(model), Codes(torch.zeros(1, 61, dtype=torch.long)))
+    with pytest.raises(ValueError, match="at most 62"):
+        latent_pass(model, some_prompt(model), Codes(torch.zeros(1, 63, dtype=torch.long)))
 
 
 def test_emotions_merge_by_weight() -> None:

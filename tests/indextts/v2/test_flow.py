@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from indextts.tensors import Mel
+from indextts.v2.config import S2melConfig
 from indextts.v2.dit import DiT
 from indextts.v2.flow import FlowSampler, FlowState, draw_noise
+from indextts.v2.golden import load_filled, tensors
 from indextts.v2.golden_s2mel import check_cfm
 from tests.indextts.v2.goldens import failures, golden_arrays, golden_context
 from tests.indextts.v2.lively import lively
 from tests.indextts.v2.test_dit import CONTENT, MEL, STYLE, s2mel_config
+
+INPUTS = ("mu", "prompt", "style", "z", "t_span")
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +58,20 @@ def test_numbers_in_names_are_parsed() -> None:
     arrays["y_cfg0.7"] = arrays["y_cfg0"]
     failed = failures(check_cfm(arrays, golden_context("cfm.npz")))
     assert set(failed) == {"y_cfg0.7_steps4", "rows_cache2", "y_cfg0.7"}
+
+
+def test_a_set_may_have_a_guidance_rate_of_its_own() -> None:
+    arrays, ctx = golden_arrays("cfm.npz"), golden_context("cfm.npz")
+    model = DiT(S2melConfig(**ctx.config["s2mel"]))
+    load_filled("cfm", model, "s2mel/cfm", ctx)
+    sampler = FlowSampler(model, steps=25, cfg_rate=0.5, cfg_cache_interval=4)
+    inputs = {name: array for name, array in arrays.items() if name in INPUTS}
+    mu, prompt, style, noise = tensors(inputs, "mu", "prompt", "style", "z")
+    mel = run(sampler, [sampler.start(mu, Mel(prompt), style, noise)])[0]
+    own = {"y_cfg0.5": arrays["z"], "y_cache4_diff": F.pad(mel, (prompt.shape[-1], 0)).numpy()}
+    rows = {"rows_cache4": np.array(32), "rows_cache9": np.array(28)}
+    failed = failures(check_cfm({**inputs, **own, **rows}, ctx))
+    assert set(failed) == {"y_cfg0.5"}
 
 
 @pytest.mark.parametrize("interval", [1, 3])

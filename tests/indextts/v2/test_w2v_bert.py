@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -46,6 +47,15 @@ def test_goldens() -> None:
 def test_goldens_without_the_statistics() -> None:
     checks = check_w2v_bert(with_unknown(golden_arrays(FILE)), golden_context(FILE))
     assert set(failures(checks)) == {"norm_out", "surprise"}
+
+
+def test_a_set_deeper_than_the_used_layer_is_judged_to_its_end() -> None:
+    ctx = golden_context("w2v_bert_tiny.npz", tolerance_max_abs={"w2v_bert_tiny.npz": {"*": 1e3}})
+    deep = {**ctx.config, "w2v_bert": {**ctx.config["w2v_bert"], "num_hidden_layers": 18}}
+    arrays = golden_arrays("w2v_bert_tiny.npz")
+    del arrays["norm_out"]
+    arrays["hidden_18"] = arrays["last_hidden_state"]
+    assert failures(check_w2v_bert(arrays, replace(ctx, config=deep))) == {}
 
 
 def test_wrong_weights_are_noticed() -> None:
