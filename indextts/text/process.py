@@ -1,16 +1,20 @@
 """The front end in a process of its own.
 
 The grammars hold the interpreter lock for a whole call, up to some hundred milliseconds for a long
-sentence; in the server's process that would stall every stream, even from a thread.
+sentence; in the server's process that would stall every stream, even from a thread. The two
+processes exchange JSON lines; the child ends when its input does.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
+from typing import Any, get_args
 
 from indextts.text.frontend import Segment, TextFrontend
 from indextts.text.language import Language, RuleSet
@@ -18,8 +22,7 @@ from indextts.text.normalizer import Normalizer
 from indextts.text.tokenizer import Tokenizer
 from streaming.errors import EngineFailed, InvalidText
 
-_frontend: TextFrontend | None = None
-"""The child's front end; always ``None`` in the parent."""
+_END_S = 5.0
 
 
 class FrontendProcess:
@@ -31,74 +34,107 @@ class FrontendProcess:
     def __init__(
         self, tokenizer_model: Path, *, rules: RuleSet = "default", fold_unknown: bool = False
     ) -> None:
-        self._arguments = (tokenizer_model, rules, fold_unknown)
+        self._arguments = [str(tokenizer_model), rules, "fold" if fold_unknown else "keep"]
         self._local = _make(*self._arguments)
         self._lock = Lock()
-        self._pool: ProcessPoolExecutor | None = None
+        self._child: subprocess.Popen[str] | None = None
 
     def estimate_tokens(self, text: str, language: Language | None = None) -> int:
         """As ``TextFrontend.estimate_tokens``, in this process: no grammar runs."""
         return self._local.estimate_tokens(text, language)
 
+    def start(self) -> None:
+        """Have the grammars loaded before the first text comes; blocking."""
+        self.prepare("One.", max_tokens=100)
+        self.prepare("一。", max_tokens=100)
+
     def prepare(
         self, text: str, *, max_tokens: int, language: Language | None = None
     ) -> tuple[Segment, ...]:
-        """As ``TextFrontend.prepare``; blocking, from any thread.
+        """As ``TextFrontend.prepare``; blocking, from any thread, one text at a time.
 
         Raises ``InvalidText``, and ``EngineFailed`` when the process dies over this text.
         """
-        pool = self._running()
-        try:
-            result = pool.submit(_prepare, text, max_tokens, language).result()
-        except BrokenProcessPool:
-            self._drop(pool)
-            raise EngineFailed("the text front end died; it is being restarted") from None
-        if isinstance(result, str):
-            raise InvalidText(result, param="text")
-        return result
+        question = json.dumps({"text": text, "max_tokens": max_tokens, "language": language})
+        with self._lock:
+            answer = self._ask(question)
+        if "invalid" in answer:
+            raise InvalidText(answer["invalid"], param="text")
+        return tuple(_segment(values) for values in answer["segments"])
 
     def close(self) -> None:
         """End the process."""
         with self._lock:
-            pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown(cancel_futures=True)
+            self._drop()
 
-    def _running(self) -> ProcessPoolExecutor:
-        with self._lock:
-            if self._pool is None:
-                # spawn: a fork would copy the locks of torch's threads.
-                self._pool = ProcessPoolExecutor(
-                    1,
-                    mp_context=multiprocessing.get_context("spawn"),
-                    initializer=_start,
-                    initargs=self._arguments,
-                )
-            return self._pool
+    def _ask(self, question: str) -> dict[str, Any]:
+        child = self._child = self._child or self._spawn()
+        assert child.stdin is not None and child.stdout is not None
+        try:
+            child.stdin.write(f"{question}\n")
+            child.stdin.flush()
+            answer: dict[str, Any] = json.loads(child.stdout.readline())
+        except (OSError, ValueError):  # it is gone: a broken pipe, or an empty answer
+            self._drop()
+            raise EngineFailed("the text front end died; it is being restarted") from None
+        return answer
 
-    def _drop(self, pool: ProcessPoolExecutor) -> None:
-        with self._lock:
-            if self._pool is pool:
-                self._pool = None
-        pool.shutdown(wait=False)
+    def _spawn(self) -> subprocess.Popen[str]:
+        root = str(Path(__file__).parents[2])
+        paths = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+        return subprocess.Popen(
+            [sys.executable, "-m", __name__, *self._arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="ascii",
+            env={**os.environ, "PYTHONPATH": paths},
+            start_new_session=True,  # Ctrl-C is for the server, which closes us in its own time
+        )
+
+    def _drop(self) -> None:
+        child, self._child = self._child, None
+        if child is None:
+            return
+        child.kill()
+        try:
+            child.communicate(timeout=_END_S)
+        except (OSError, ValueError, subprocess.TimeoutExpired):
+            child.wait()
 
 
-def _make(tokenizer_model: Path, rules: RuleSet, fold_unknown: bool) -> TextFrontend:
-    return TextFrontend(Normalizer(rules), Tokenizer(tokenizer_model, fold_unknown=fold_unknown))
+def _make(tokenizer_model: str, rules: str, fold: str) -> TextFrontend:
+    known: dict[str, RuleSet] = {name: name for name in get_args(RuleSet)}
+    tokenizer = Tokenizer(tokenizer_model, fold_unknown=fold == "fold")
+    return TextFrontend(Normalizer(known[rules]), tokenizer)
 
 
-def _start(tokenizer_model: Path, rules: RuleSet, fold_unknown: bool) -> None:
-    """Set up the child and load both grammars, so that the first text does not wait for them."""
-    global _frontend
-    _frontend = _make(tokenizer_model, rules, fold_unknown)
-    for warm in ("One.", "一。"):
-        _frontend.prepare(warm, max_tokens=100)
+def _segment(values: dict[str, Any]) -> Segment:
+    return Segment(
+        text=values["text"],
+        normalized_text=values["normalized_text"],
+        pieces=tuple(values["pieces"]),
+        token_ids=tuple(values["token_ids"]),
+        unknown_count=values["unknown_count"],
+    )
 
 
-def _prepare(text: str, max_tokens: int, language: Language | None) -> tuple[Segment, ...] | str:
-    """Segments, or why the text is invalid: our errors do not travel well between processes."""
-    assert _frontend is not None
+def _answer(frontend: TextFrontend, question: str) -> dict[str, Any]:
     try:
-        return _frontend.prepare(text, max_tokens=max_tokens, language=language)
+        segments = frontend.prepare(**json.loads(question))
     except InvalidText as error:
-        return error.message
+        return {"invalid": error.message}
+    return {"segments": [asdict(segment) for segment in segments]}
+
+
+def _serve(arguments: list[str]) -> None:
+    """Answer one line per line until the input ends."""
+    tokenizer_model, rules, fold = arguments
+    frontend = _make(tokenizer_model, rules, fold)
+    for question in sys.stdin:
+        sys.stdout.write(f"{json.dumps(_answer(frontend, question))}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    _serve(sys.argv[1:])

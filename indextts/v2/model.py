@@ -130,6 +130,7 @@ class IndexTTS2:
 
     async def start(self) -> None:
         """Begin to serve."""
+        await asyncio.to_thread(self._frontend.start)
         await self._engine.start()
 
     async def close(self) -> None:

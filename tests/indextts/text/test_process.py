@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -67,9 +65,9 @@ def test_a_dead_process_fails_once_and_comes_back(model: Path) -> None:
     process = FrontendProcess(model)
     try:
         assert process.prepare("Fox.", max_tokens=40)
-        assert process._pool is not None
-        (child,) = process._pool._processes
-        os.kill(child, signal.SIGKILL)
+        assert process._child is not None
+        process._child.kill()
+        process._child.wait()
         with pytest.raises(EngineFailed):
             process.prepare("Dog.", max_tokens=40)
         assert process.prepare("Dog.", max_tokens=40)
