@@ -26,7 +26,7 @@ BLOCK_FRAMES = 16_384
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordingLimits:
-    """What a reference recording may be (protocol.md sections 3 and 7).
+    """What a reference recording may be (docs/server.md).
 
     Recordings longer than ``keep_s`` and up to ``max_s`` are cut to ``keep_s`` with a warning.
     """

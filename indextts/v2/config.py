@@ -200,6 +200,7 @@ class InferenceConfig(Section):
     first_chunk_tokens: int = 40
     max_chunk_tokens: int = 120
     tokens_per_second: float = 6.0
+    languages: tuple[str, ...] = ("en", "zh")
 
 
 class DatasetConfig(Section):

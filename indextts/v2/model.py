@@ -102,7 +102,7 @@ class IndexTTS2:
             cfg_rate=inference.cfg_rate,
             cfg_cache_interval=inference.cfg_cache_interval,
         )
-        self._encoder = self._voice_encoder()
+        self._encoder = _voice_encoder(networks, config, self._regulate)
         self._info = ModelInfo(
             name=name,
             version=str(config.version),
@@ -111,6 +111,7 @@ class IndexTTS2:
             max_chunk_tokens=inference.max_chunk_tokens,
             limit_tokens=config.gpt.max_text_tokens,
             tokens_per_second=inference.tokens_per_second,
+            languages=inference.languages,
         )
 
     @property
@@ -250,28 +251,28 @@ class IndexTTS2:
         regulated: Tensor = self._networks.length_regulator(features, wanted)
         return regulated
 
-    def _voice_encoder(self) -> VoiceEncoder:
-        networks = self._networks
-        dtype = networks.gpt.mel_head.weight.dtype
-        return VoiceEncoder(
-            w2v_bert=networks.w2v_bert,
-            codec=networks.semantic_codec,
-            campplus=networks.campplus,
-            mel=networks.mel,
-            regulate=self._regulate,
-            condition=lambda features: networks.gpt.conditioning(Features(features.to(dtype))),
-            feel=lambda features: networks.gpt.emotion_vector(Features(features.to(dtype))),
-            sample_rate_hz=self._config.s2mel.preprocess_params.sr,
-            fingerprint=fingerprint(
-                {part: getattr(networks, part) for part in Networks.__slots__ if part != "mel"}
-            ),
-            device=self._device,
-            prompt_frames=int(
-                self._config.inference.prompt_s
-                * self._config.s2mel.preprocess_params.sr
-                / self._config.s2mel.preprocess_params.spect_params.hop_length
-            ),
-        )
+
+def _voice_encoder(
+    networks: Networks, config: CheckpointConfig, regulate: Callable[[Tensor, int], Tensor]
+) -> VoiceEncoder:
+    dtype = networks.gpt.mel_head.weight.dtype
+    preprocessing = config.s2mel.preprocess_params
+    frames_per_s = preprocessing.sr / preprocessing.spect_params.hop_length
+    return VoiceEncoder(
+        w2v_bert=networks.w2v_bert,
+        codec=networks.semantic_codec,
+        campplus=networks.campplus,
+        mel=networks.mel,
+        regulate=regulate,
+        condition=lambda features: networks.gpt.conditioning(Features(features.to(dtype))),
+        feel=lambda features: networks.gpt.emotion_vector(Features(features.to(dtype))),
+        sample_rate_hz=preprocessing.sr,
+        fingerprint=fingerprint(
+            {part: getattr(networks, part) for part in Networks.__slots__ if part != "mel"}
+        ),
+        device=networks.cfm.conv1.weight.device,
+        prompt_frames=int(config.inference.prompt_s * frames_per_s),
+    )
 
 
 def _language(tag: str | None) -> Language | None:

@@ -7,7 +7,7 @@ import pytest
 from server.errors import ANSWERS, close_code, error_body, error_headers, error_kinds
 from streaming.errors import BadConfig, Draining, Overloaded, SpeechError, SynthesisFailed
 
-# protocol.md section 7; None where it promises nothing.
+# As docs/server.md says; None where it promises nothing.
 PROTOCOL: dict[str, tuple[int | None, int | None]] = {
     "empty_input": (400, None),
     "invalid_text": (400, None),
