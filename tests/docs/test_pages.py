@@ -166,10 +166,15 @@ def test_field_table() -> None:
 def test_inference_table() -> None:
     shown: dict[str, str] = {}
     for names, defaults, *_ in rows("docs/checkpoints.md", "config.yaml"):
-        values = defaults.split(", ")
-        shown |= dict(zip(code(names), values, strict=False)) if values[0][0].isdigit() else {}
-        shown |= {code(names)[0]: defaults} if defaults == "false" else {}
-    assert shown == {k: str(v).lower() for k, v in InferenceConfig().model_dump().items()}
+        values = defaults.split(", ") if len(code(names)) > 1 else [defaults]
+        if len(code(names)) == len(values):
+            shown |= dict(zip(code(names), values, strict=True))
+
+    def written(value: object) -> str:
+        return ", ".join(value) if isinstance(value, tuple) else str(value).lower()
+
+    actual = {name: written(value) for name, value in InferenceConfig().model_dump().items()}
+    assert {name: shown.get(name) for name in actual} == actual
 
 
 @pytest.mark.parametrize("row", list(rows("docs/text.md", "Rule sets")), ids=lambda row: row[0])
