@@ -27,7 +27,7 @@ SHARES = (0.3, 0.3, 0.2, 0.1, 0.1)
 """Lengths of the training sequences, prompt included, and how often each occurs."""
 UNPROMPTED = 0.06
 """Share of sequences without any condition, for classifier-free guidance."""
-FIRST_SPEAKER = 6.0
+FIRST_SPEAKER = 10.0
 """How much more often than another the first speaker, the default voice, is heard."""
 MISHEARD = 0.5
 """Largest share of a prompt's codes that are replaced."""

@@ -76,18 +76,23 @@ class Speech:
         return torch.from_numpy(piece.astype(np.float32) / SAMPLE_SCALE)
 
 
-def frame_phones(line: Line) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Index of the phone, and 0 or 1 for its first or second half, at each of 50 codes a second."""
-    ends = np.cumsum(line.durations) * UNIT_S
-    starts = ends - np.asarray(line.durations) * UNIT_S
+def frame_phones(
+    durations: NDArray[np.floating],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Index of the phone, and 0 or 1 for its first or second half, at each of 50 codes a second.
+
+    ``durations [n]`` are in units of 25 ms.
+    """
+    ends = np.cumsum(durations) * UNIT_S
+    starts = ends - durations * UNIT_S
     time = (np.arange(int(ends[-1] * CODES_HZ)) + 0.5) / CODES_HZ
-    index = np.searchsorted(ends, time, side="right").clip(0, len(line.phones) - 1)
+    index = np.searchsorted(ends, time, side="right").clip(0, len(durations) - 1)
     half = (time - starts[index]) > 0.5 * (ends[index] - starts[index])
     return index.astype(np.int64), half.astype(np.int64)
 
 
 def codes_of(line: Line) -> NDArray[np.int64]:
     """Semantic codes at 50 per second: twice the phone, plus one in its second half."""
-    index, half = frame_phones(line)
+    index, half = frame_phones(np.asarray(line.durations, np.float64))
     codes: NDArray[np.int64] = np.asarray(line.phones, np.int64)[index] * 2 + half
     return codes

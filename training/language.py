@@ -18,13 +18,15 @@ from indextts.gpt.prompt import build_prompt
 from indextts.tensors import Features
 from indextts.v2.config import CheckpointConfig
 from indextts.v2.gpt import build_gpt
-from training.corpus import Line, codes_of, frame_phones
+from training.corpus import Line, frame_phones
 from training.optim import split_optimizers
 from training.text import Pieces
 
 GUIDED_LAYER, GUIDED_HEADS = 2, 2
 """Heads that are taught to look at the word being spoken."""
 GUIDANCE = 0.3
+TEMPO, TEMPO_OF_PHONES = 0.1, 0.2
+"""Standard deviations of the logarithm of durations, of a text and of a phone."""
 LONGEST = 76
 """Pieces of the longest text; a chunk of a request must not be longer."""
 NOISE = 0.08
@@ -33,12 +35,33 @@ NOISE = 0.08
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Item:
-    """A text in pieces, its codes, and the word that each of them belongs to."""
+    """A text in pieces and its phones, with the word that each of them belongs to."""
 
     text: NDArray[np.int64]
-    codes: NDArray[np.int64]
     text_words: NDArray[np.int64]
-    code_words: NDArray[np.int64]
+    phones: NDArray[np.int64]
+    phone_words: NDArray[np.int64]
+    durations: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spoken:
+    """An item at one tempo: its codes and the word that each of them belongs to."""
+
+    item: Item
+    codes: NDArray[np.int64]
+    words: NDArray[np.int64]
+
+
+def speak_item(item: Item, rng: np.random.Generator) -> Spoken:
+    """The item with its durations varied.
+
+    The teacher's own never vary, so that a model could tell its place in the text from the time
+    alone, and would lose it as soon as its own durations differ.
+    """
+    variation = rng.normal(rng.normal(0.0, TEMPO), TEMPO_OF_PHONES, len(item.durations))
+    index, half = frame_phones(item.durations * np.exp(variation))
+    return Spoken(item=item, codes=item.phones[index] * 2 + half, words=item.phone_words[index])
 
 
 def space_phone(lines: Sequence[Line]) -> int:
@@ -61,13 +84,12 @@ def make_item(line: Line, pieces: Pieces, space: int) -> Item | None:
     ids = pieces.ids(line.text)
     if 2 in ids or len(ids) > LONGEST or len(line.text.split()) != len(line.symbols.split()):
         return None
-    boundary = np.cumsum([phone == space for phone in line.phones])
-    index, _ = frame_phones(line)
     return Item(
         text=np.asarray(ids),
-        codes=codes_of(line),
         text_words=np.asarray(pieces.words(ids)),
-        code_words=boundary[index],
+        phones=np.asarray(line.phones),
+        phone_words=np.cumsum([phone == space for phone in line.phones]),
+        durations=np.asarray(line.durations, np.float64),
     )
 
 
@@ -84,12 +106,13 @@ class Batches:
         self._weights = weights / weights.sum()
         self.rng = np.random.default_rng()
 
-    def draw(self) -> list[Item]:
+    def draw(self) -> list[Spoken]:
         """One batch of about ``positions`` positions."""
         group = self._groups[self.rng.choice(len(self._groups), p=self._weights)]
         pieces = len(self._items[group[0]].text)
         rows = max(2, min(len(group), self._positions // (40 + 5 * pieces)))
-        return [self._items[i] for i in self.rng.choice(group, rows, replace=False)]
+        chosen = self.rng.choice(group, rows, replace=False)
+        return [speak_item(self._items[i], self.rng) for i in chosen]
 
 
 class LanguageTask:
@@ -130,39 +153,39 @@ class LanguageTask:
         """Cross-entropy of codes plus the guidance, which fades out."""
         batch = self._batches.draw()
         sizes = self.gpt.sizes
-        rows, most = len(batch), max(len(item.codes) for item in batch)
+        rows, most = len(batch), max(len(spoken.codes) for spoken in batch)
         history = np.full((rows, most + 1), sizes.start_code)
         target = np.full((rows, most + 1), -100)
-        for row, item in enumerate(batch):
-            count = len(item.codes)
-            history[row, 1 : count + 1] = item.codes
-            target[row, :count], target[row, count] = item.codes, sizes.stop_code
+        for row, spoken in enumerate(batch):
+            count = len(spoken.codes)
+            history[row, 1 : count + 1] = spoken.codes
+            target[row, :count], target[row, count] = spoken.codes, sizes.stop_code
         wanted = torch.from_numpy(target)
         words = self._words(batch, most)
         guide = Guide(words, first_text=len(self.gpt.perceiver_encoder.latents) + 3)
         logits = self._logits(batch, self._noisy(torch.from_numpy(history)), guide)
-        spoken = wanted != -100
+        valid = wanted != -100
         entropy = F.cross_entropy(logits.transpose(1, 2), wanted, ignore_index=-100)
-        guidance = (guide.loss * spoken[:, None]).sum() / (GUIDED_HEADS * spoken.sum())
+        guidance = (guide.loss * valid[:, None]).sum() / (GUIDED_HEADS * valid.sum())
         with torch.no_grad():
             right = logits.argmax(-1) == wanted
             previous = torch.from_numpy(history)
-            turns = spoken & (previous // 2 != wanted // 2)
+            turns = valid & (previous // 2 != wanted // 2)
         figures = {
             "entropy": entropy.item(),
-            "right": right[spoken].float().mean().item(),
+            "right": right[valid].float().mean().item(),
             "turns": right[turns].float().mean().item(),
             "guidance": guidance.item(),
         }
         return entropy + GUIDANCE * max(0.0, 1 - 1.3 * progress) * guidance, figures
 
-    def _logits(self, batch: Sequence[Item], history: Tensor, guide: Guide) -> Tensor:
+    def _logits(self, batch: Sequence[Spoken], history: Tensor, guide: Guide) -> Tensor:
         """Code logits ``[B, S + 1, V]``."""
         rng = self._batches.rng
         reference = self._references[int(rng.integers(0, len(self._references)))]
         with torch.autocast("cpu", torch.bfloat16):
             conds = self.gpt.conditioning(Features(reference[None]))
-            text = torch.from_numpy(np.stack([item.text for item in batch]))
+            text = torch.from_numpy(np.stack([spoken.item.text for spoken in batch]))
             rows = len(batch)
             emotion = conds.new_zeros(rows, self.gpt.sizes.width)
             prompt = build_prompt(self.gpt, conds.expand(rows, -1, -1), emotion, text)
@@ -180,14 +203,14 @@ class LanguageTask:
         )
 
     @staticmethod
-    def _words(batch: Sequence[Item], most: int) -> Tensor:
+    def _words(batch: Sequence[Spoken], most: int) -> Tensor:
         """Which pieces, stop included, belong to each code's word: ``[B, S + 1, L + 1]``."""
-        length = len(batch[0].text)
+        length = len(batch[0].item.text)
         words = np.zeros((len(batch), most + 1, length + 1), bool)
-        for row, item in enumerate(batch):
-            count = len(item.codes)
-            words[row, :count, :length] = item.code_words[:, None] == item.text_words[None]
-            words[row, :count, length] = item.code_words > item.text_words[-1]
+        for row, spoken in enumerate(batch):
+            count, written = len(spoken.codes), spoken.item.text_words
+            words[row, :count, :length] = spoken.words[:, None] == written[None]
+            words[row, :count, length] = spoken.words > written[-1]
             words[row, count:, length] = True
         return torch.from_numpy(words)
 

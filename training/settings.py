@@ -113,6 +113,7 @@ def checkpoint_sections(text_tokens: int) -> dict[str, Any]:
         "gpt_layer": {"hidden": [64, 64]},
         "inference": {
             "cfm_steps": 10,
+            "prompt_s": 3.0,
             "cfg_rate": 0.5,
             "cfg_cache_interval": 1,
             "temperature": 0.3,
@@ -120,6 +121,7 @@ def checkpoint_sections(text_tokens: int) -> dict[str, Any]:
             "top_p": 0.9,
             "repetition_penalty": 1.0,
             "max_codes_per_text_token": 12.0,
+            "fold_unknown_letters": True,
             "first_chunk_tokens": 40,
             "max_chunk_tokens": 70,
             "tokens_per_second": 14.0,
