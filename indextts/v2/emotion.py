@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -162,6 +163,8 @@ class QwenEmotion:
     def __init__(self, model: Any, tokenizer: Any) -> None:
         self._model = model
         self._tokenizer = tokenizer
+        # Every chunk of a request asks for the same text.
+        self._known = lru_cache(maxsize=64)(lambda text: parse_answer(self.answer(text), text))
 
     @classmethod
     def load(cls, folder: Path, device: torch.device) -> QwenEmotion:
@@ -178,7 +181,7 @@ class QwenEmotion:
 
     def classify(self, text: str) -> EmotionVector:
         """The vector of ``text``."""
-        return parse_answer(self.answer(text), text)
+        return self._known(text)
 
     def answer(self, text: str) -> str:
         """What the model says of the first 1000 characters, at most 128 tokens."""

@@ -275,6 +275,8 @@ def test_the_classifiers_answer_becomes_the_vector(
     monkeypatch.setattr(classifier, "answer", lambda text: answers[text])
     assert classifier.classify("gloomy") == vector(melancholic=1.0)
     assert classifier.classify("glad") == vector(happy=0.8)
+    answers.clear()
+    assert classifier.classify("glad") == vector(happy=0.8)  # asked once for all chunks
 
 
 def test_a_missing_folder_is_an_error_and_not_a_download(tmp_path: Path) -> None:
