@@ -6,28 +6,12 @@ text with start and stop, start code; the k-th code takes position k + 1 (rule A
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from indextts.gpt.model import EmotiveGpt
 from indextts.tensors import Codes, Latents, Prompt
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class ForcedStates:
-    """States over known texts and codes, padded on the right.
-
-    ``text [B, L + 1, C]``: state ``i`` predicts text token ``i``, the last one the stop.
-    ``codes [B, S + 1, C]``: state ``i`` predicts code ``i``, the last one the stop code.
-    """
-
-    text: Tensor
-    codes: Tensor
 
 
 def condition_prefix(model: EmotiveGpt, conds: Tensor, emotion: Tensor) -> Tensor:
@@ -54,56 +38,17 @@ def build_prompt(model: EmotiveGpt, conds: Tensor, emotion: Tensor, text_ids: Te
     return Prompt(torch.cat(parts, dim=1))
 
 
-def _with_codes(model: EmotiveGpt, prompt: Tensor, codes: Tensor) -> Tensor:
-    """The prompt with all codes behind it: ``[1, P, C]``, ``[1, S]`` -> ``[1, P + S, C]``.
+def latent_pass(model: EmotiveGpt, prompt: Prompt, codes: Codes) -> Latents:
+    """The states that predict each code, by one pass over prompt and codes.
 
+    ``prompt [1, P, C]``, ``codes [1, S]`` -> float32 ``[1, S, C]``. Equal to the states an engine
+    kept while it decoded; the codes' end does not matter to them, so no stop code is appended.
     Raises ``ValueError`` when there are more codes than the model has positions for.
     """
     count, most = codes.shape[1], model.mel_pos_embedding.emb.num_embeddings - 1
     if count > most:
         raise ValueError(f"{count} codes; at most {most} fit")
     places = torch.arange(1, count + 1, device=codes.device)
-    return torch.cat((prompt, model.embed_codes(codes, places)), dim=1)
-
-
-def latent_pass(model: EmotiveGpt, prompt: Prompt, codes: Codes) -> Latents:
-    """The states that predict each code, by one pass over prompt and codes.
-
-    ``prompt [1, P, C]``, ``codes [1, S]`` -> float32 ``[1, S, C]``. Equal to the states an engine
-    kept while it decoded; the codes' end does not matter to them, so no stop code is appended.
-    """
-    states = model(_with_codes(model, prompt, codes))
+    states = model(torch.cat((prompt, model.embed_codes(codes, places)), dim=1))
     first = prompt.shape[1] - 1
-    return Latents(states[:, first : first + codes.shape[1]].float())
-
-
-def teacher_forced(
-    model: EmotiveGpt,
-    conds: Tensor,
-    emotions: Tensor,
-    texts: Sequence[Tensor],
-    codes: Sequence[Tensor],
-) -> ForcedStates:
-    """States of a batch of known utterances, for training.
-
-    ``conds [B, N, C]``, ``emotions [B, C]``, ``texts`` and ``codes`` int64 ``[L_i]`` and ``[S_i]``
-    without start and stop.
-    """
-    prompts = [
-        build_prompt(model, conds[i : i + 1], emotions[i : i + 1], text[None])
-        for i, text in enumerate(texts)
-    ]
-    rows = [
-        _with_codes(model, prompt, code[None])[0]
-        for prompt, code in zip(prompts, codes, strict=True)
-    ]
-    states = model(pad_sequence(rows, batch_first=True))
-    ends = [prompt.shape[1] - 1 for prompt in prompts]
-    begin = ends[0] - len(texts[0]) - 2
-    spoken = [
-        states[i, end : len(row)] for i, (end, row) in enumerate(zip(ends, rows, strict=True))
-    ]
-    written = [states[i, begin : end - 1] for i, end in enumerate(ends)]
-    return ForcedStates(
-        text=pad_sequence(written, batch_first=True), codes=pad_sequence(spoken, batch_first=True)
-    )
+    return Latents(states[:, first : first + count].float())
