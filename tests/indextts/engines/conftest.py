@@ -1,4 +1,4 @@
-"""A real worker that the tests can stop, watch and break."""
+"""A real worker that the tests can stop, watch and break; what a generation gives alone."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ from typing import TypeVar
 import pytest
 import torch
 
+from indextts.engines.base import Generation, SamplingParams
+from indextts.engines.decode_batch import DecodeBatch, Row
+from indextts.gpt.model import EmotiveGpt
+from indextts.tensors import Prompt
 from streaming.speech import Urgency
 from streaming.worker import DeviceWorker
 
@@ -49,17 +53,24 @@ class WatchedWorker(DeviceWorker):
         return await super().run(watched, urgency, name=name)
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tiny tensors do not gain from threads."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 async def worker() -> AsyncIterator[WatchedWorker]:
     watched = WatchedWorker()
     async with watched:
         yield watched
+
+
+def alone(model: EmotiveGpt, prompt: Prompt, params: SamplingParams) -> Generation:
+    batch = DecodeBatch(model, rows=1, positions=model.sizes.max_positions)
+    row = Row(params=params)
+    batch.join(row, prompt)
+    while not row.ended:
+        batch.step()
+    assert row.outcome is not None
+    return row.outcome
+
+
+def assert_same(got: Generation, want: Generation) -> None:
+    assert got.codes.tolist() == want.codes.tolist()
+    assert got.stopped == want.stopped
+    torch.testing.assert_close(got.latents, want.latents, atol=1e-4, rtol=0)

@@ -8,30 +8,13 @@ import random
 import pytest
 import torch
 
-from indextts.engines.base import Generation, SamplingParams
 from indextts.engines.decode_batch import DecodeBatch, Row
-from indextts.gpt.model import EmotiveGpt
 from indextts.gpt.prompt import latent_pass
 from indextts.tensors import Prompt
+from tests.indextts.engines.conftest import alone, assert_same
 from tests.indextts.gpt.tiny import some_params, some_prompt, tiny_gpt
 
 POSITIONS = 100
-
-
-def alone(model: EmotiveGpt, prompt: Prompt, params: SamplingParams) -> Generation:
-    batch = DecodeBatch(model, rows=1, positions=POSITIONS)
-    row = Row(params=params)
-    batch.join(row, prompt)
-    while not row.ended:
-        batch.step()
-    assert row.outcome is not None
-    return row.outcome
-
-
-def assert_same(got: Generation, want: Generation) -> None:
-    assert got.codes.tolist() == want.codes.tolist()
-    assert got.stopped == want.stopped
-    torch.testing.assert_close(got.latents, want.latents, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -10,13 +10,12 @@ import pytest
 import torch
 
 from indextts.engines.base import Engine, Generation, SamplingParams
-from indextts.engines.decode_batch import DecodeBatch, Row
 from indextts.engines.torch_engine import SharedUrgency, TorchEngine
 from indextts.gpt.model import EmotiveGpt
 from indextts.tensors import Prompt
 from streaming.errors import EngineFailed, Overloaded
 from streaming.speech import Urgency
-from tests.indextts.engines.conftest import WatchedWorker
+from tests.indextts.engines.conftest import WatchedWorker, alone, assert_same
 from tests.indextts.gpt.tiny import some_params, some_prompt, tiny_gpt
 
 
@@ -52,22 +51,6 @@ async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110 - another thread makes it true
             await asyncio.sleep(0.001)
-
-
-def alone(model: EmotiveGpt, prompt: Prompt, params: SamplingParams) -> Generation:
-    batch = DecodeBatch(model, rows=1, positions=model.sizes.max_positions)
-    row = Row(params=params)
-    batch.join(row, prompt)
-    while not row.ended:
-        batch.step()
-    assert row.outcome is not None
-    return row.outcome
-
-
-def assert_same(got: Generation, want: Generation) -> None:
-    assert got.codes.tolist() == want.codes.tolist()
-    assert got.stopped == want.stopped
-    torch.testing.assert_close(got.latents, want.latents, atol=1e-4, rtol=0)
 
 
 @pytest.mark.parametrize("seed", range(3))
