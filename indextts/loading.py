@@ -174,9 +174,11 @@ def _parts(
 
 
 def _place(networks: Networks, device: torch.device, dtype: torch.dtype) -> None:
-    for part in (*Networks.__slots__,):
+    for part in Networks.__slots__:
         module: nn.Module = getattr(networks, part)
-        module.eval().requires_grad_(False).to(device)
+        module.eval().requires_grad_(False)
+        if part != "mel":  # not every accelerator has complex spectra
+            module.to(device)
     networks.gpt.to(dtype)
 
 

@@ -227,7 +227,7 @@ class IndexTTS2:
     def _prompt(self, prepared: Prepared, voice: Voice, emotion: Tensor) -> Prompt:
         gpt = self._networks.gpt
         dtype = gpt.mel_head.weight.dtype
-        ids = torch.tensor([prepared.token_ids], device=self._device)
+        ids = torch.tensor([prepared.token_ids], dtype=torch.long, device=self._device)
         return build_prompt(gpt, voice.conditioning.to(dtype), emotion.to(dtype), ids)
 
     def _start_flow(self, generation: Generation, take: Take[Voice]) -> FlowState:

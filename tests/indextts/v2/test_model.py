@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from indextts.v2.model import IndexTTS2
 from indextts.v2.voice import Voice
 from streaming.errors import BadConfig, SynthesisFailed
 from streaming.request import Emotion, Sampling, SynthesisRequest
-from streaming.speech import ChunkReport, Recording, Samples, Take, Urgency
+from streaming.speech import ChunkReport, Prepared, Recording, Samples, Take, Urgency
 from streaming.worker import DeviceWorker
 from tests.indextts.tiny_checkpoint import write_safetensors
 
@@ -41,9 +41,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
-async def model(folder: Path) -> AsyncIterator[IndexTTS2]:
-    checkpoint = load_checkpoint(folder, device=torch.device("cpu"))
+@asynccontextmanager
+async def running(folder: Path, dtype: torch.dtype = torch.float32) -> AsyncIterator[IndexTTS2]:
+    checkpoint = load_checkpoint(folder, device=torch.device("cpu"), dtype=dtype)
     async with DeviceWorker() as worker:
         built = build_model("tiny", checkpoint, worker)
         await built.start()
@@ -51,10 +51,26 @@ async def model(folder: Path) -> AsyncIterator[IndexTTS2]:
         await built.close()
 
 
+@pytest.fixture
+async def model(folder: Path) -> AsyncIterator[IndexTTS2]:
+    async with running(folder) as built:
+        yield built
+
+
 async def speak(
     model: IndexTTS2, voice: Voice, request: SynthesisRequest = REQUEST, chunk_index: int = 0
 ) -> tuple[list[Samples], ChunkReport]:
     (prepared,) = model.prepare(TEXT, request)
+    return await speak_prepared(model, voice, prepared, request, chunk_index)
+
+
+async def speak_prepared(
+    model: IndexTTS2,
+    voice: Voice,
+    prepared: Prepared,
+    request: SynthesisRequest = REQUEST,
+    chunk_index: int = 0,
+) -> tuple[list[Samples], ChunkReport]:
     take = Take(voice=voice, request=request, chunk_index=chunk_index, urgency=Urgency())
     items = [item async for item in model.speak(prepared, take)]
     *audio, report = items
@@ -71,6 +87,26 @@ async def test_it_speaks_in_slices_of_the_right_length(model: IndexTTS2) -> None
     assert samples.dtype == np.float32 and np.abs(samples).max() <= 1
     assert samples.size == int(np.float32(report.codes) * np.float32(1.72)) * 256
     assert {"prompt", "gpt", "regulator", "cfm", "vocoder"} <= set(report.stage_s)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+async def test_the_gpt_may_compute_in_sixteen_bits(folder: Path, dtype: torch.dtype) -> None:
+    async with running(folder, dtype) as model:
+        voice = await model.encode([recording()])
+        request = replace(REQUEST, emotion=Emotion(vector=(0, 0.9, 0, 0, 0, 0, 0, 0)))
+        audio, _ = await speak(model, voice, request)
+        assert {array.dtype for array in audio} == {np.dtype(np.float32)}
+        assert model.dump(voice)["conditioning"].dtype == np.float32
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 60])
+async def test_a_text_may_have_any_length_up_to_the_limit(model: IndexTTS2, tokens: int) -> None:
+    model._networks.gpt.mel_head.bias.data[model._config.gpt.stop_mel_token] += 1.5
+    voice = await model.encode([recording(seconds=1.0)])
+    prepared = Prepared(text="", normalized_text="", token_ids=(5,) * tokens)
+    audio, report = await speak_prepared(model, voice, prepared)
+    assert report.codes > 0 and audio
+    assert model.info.limit_tokens == 60
 
 
 async def test_company_and_order_change_nothing(model: IndexTTS2) -> None:
