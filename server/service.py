@@ -22,7 +22,7 @@ from streaming.events import AudioFrame, Event, SpeechDone
 from streaming.fields import SpeechConfig
 from streaming.pipeline import SpeechPipeline
 from streaming.request import SynthesisRequest
-from streaming.speech import ModelInfo, SpeechModel, VoiceT
+from streaming.speech import Brake, ModelInfo, SpeechModel, VoiceT
 
 logger = logging.getLogger(__name__)
 
@@ -131,9 +131,11 @@ class SynthesisService(Generic[VoiceT]):
                 )
 
     async def speak(
-        self, request_id: str, config: SpeechConfig, feed: TextFeed
+        self, request_id: str, config: SpeechConfig, feed: TextFeed, brake: Brake | None = None
     ) -> AsyncGenerator[Event, None]:
         """The events of one text; wait in line if need be. Close it (``aclosing``) to cancel.
+
+        Pulling ``brake`` first makes sure that no work begins until it is closed.
 
         Raises ``SpeechError`` and nothing else.
         """
@@ -141,7 +143,7 @@ class SynthesisService(Generic[VoiceT]):
         try:
             async with (
                 self.admission.place(),
-                aclosing(self._spoken(request_id, config, feed)) as events,
+                aclosing(self._spoken(request_id, config, feed, brake)) as events,
             ):
                 waited_ms = (time.monotonic() - arrived_s) * 1000
                 async for event in events:
@@ -156,7 +158,7 @@ class SynthesisService(Generic[VoiceT]):
             raise Internal("something went wrong", request_id=request_id) from error
 
     async def _spoken(
-        self, request_id: str, config: SpeechConfig, feed: TextFeed
+        self, request_id: str, config: SpeechConfig, feed: TextFeed, brake: Brake | None
     ) -> AsyncGenerator[Event, None]:
         cast = await self._cast(request_id, config)
         chunker = self._pipeline.chunker(cast.request)
@@ -165,7 +167,11 @@ class SynthesisService(Generic[VoiceT]):
             aclosing(feed.chunks(chunker, flush_after_s)) as chunks,
             aclosing(
                 self._pipeline.speak(
-                    cast.request, cast.voice, chunks, emotion_voice=cast.emotion_voice
+                    cast.request,
+                    cast.voice,
+                    chunks,
+                    emotion_voice=cast.emotion_voice,
+                    brake=brake,
                 )
             ) as events,
         ):

@@ -19,6 +19,7 @@ from server.transport import release
 from streaming.effects import Audio, Begin, Close, Effect, Feed, Finish, Flush, Send, Stop
 from streaming.errors import Internal, Overloaded, SpeechError, Stalled
 from streaming.session import Session
+from streaming.speech import Brake
 from streaming.wire import SessionCreated, encode
 
 logger = logging.getLogger(__name__)
@@ -37,6 +38,7 @@ class _Gone(Exception):
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Speech:
     feed: TextFeed
+    brake: Brake
     task: asyncio.Task[None]
 
 
@@ -165,11 +167,11 @@ class _Connection:
                     raw = payload if isinstance(payload, bytes) else encode(payload)
                     self._outbox.put_nowait(raw)
                 case Begin(context=number):
-                    feed = TextFeed()
+                    feed, brake = TextFeed(), Brake()
                     task = self._group.create_task(
-                        self._speak(effect, feed), name=effect.request_id
+                        self._speak(effect, feed, brake), name=effect.request_id
                     )
-                    self._speeches[number] = _Speech(feed=feed, task=task)
+                    self._speeches[number] = _Speech(feed=feed, brake=brake, task=task)
                 case Feed(context=number, text=text):
                     self._speeches[number].feed.put(text)
                 case Flush(context=number):
@@ -178,13 +180,14 @@ class _Connection:
                     self._speeches[number].feed.finish()
                 case Stop(context=number):
                     if (speech := self._speeches.pop(number, None)) is not None:
+                        speech.brake.pull()
                         speech.task.cancel()
                 case Close():
                     self._outbox.put_nowait(effect)
 
-    async def _speak(self, begin: Begin, feed: TextFeed) -> None:
+    async def _speak(self, begin: Begin, feed: TextFeed, brake: Brake) -> None:
         """Run a pipeline and hand its events to the session."""
-        speech = self._service.speak(begin.request_id, begin.config, feed)
+        speech = self._service.speak(begin.request_id, begin.config, feed, brake)
         try:
             async with aclosing(speech) as events:
                 async for event in events:

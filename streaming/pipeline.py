@@ -25,7 +25,7 @@ from streaming.outlet import Outlet
 from streaming.producer import Bounds, Producer
 from streaming.request import SynthesisRequest
 from streaming.seams import gap_after_ms
-from streaming.speech import ChunkReport, SpeechModel, Take, Urgency, VoiceT
+from streaming.speech import Brake, ChunkReport, SpeechModel, Take, Urgency, VoiceT
 
 LOWEST_HZ, HIGHEST_HZ = 8_000, 48_000
 """Output rates on offer."""
@@ -71,8 +71,11 @@ class SpeechPipeline(Generic[VoiceT]):
         chunks: AsyncIterator[TextChunk],
         *,
         emotion_voice: VoiceT | None = None,
+        brake: Brake | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Yield the events of one context; use ``contextlib.aclosing``: closing cancels everything.
+
+        Whoever closes it may pull ``brake`` beforehand: then nothing begins in between either.
 
         Raises ``SpeechError``; anything unexpected becomes ``Internal`` with the request id.
         """
@@ -90,7 +93,8 @@ class SpeechPipeline(Generic[VoiceT]):
             urgency=Urgency(first=True),
             emotion_voice=emotion_voice,
         )
-        speech = _Speech(self._model, first, self._bounds, self._clock, self._threads)
+        brake = brake or Brake()
+        speech = _Speech(self._model, first, self._bounds, self._clock, self._threads, brake)
         runner = asyncio.create_task(
             speech.producer.run(chunks), name=f"speak {request.request_id}"
         )
@@ -157,6 +161,7 @@ class _Speech(Generic[VoiceT]):
         bounds: Bounds,
         clock: Callable[[], float],
         threads: ThreadPoolExecutor,
+        brake: Brake,
     ) -> None:
         model_hz = model.info.sample_rate_hz
         self.producer = Producer(
@@ -166,6 +171,7 @@ class _Speech(Generic[VoiceT]):
             clock=clock,
             threads=threads,
             sent_lead_s=self._sent_lead_s,
+            brake=brake,
         )
         self._gap_ms = first.request.chunking.gap_ms
         self._output_hz = first.request.sample_rate_hz or model_hz

@@ -16,7 +16,16 @@ import numpy as np
 from streaming.chunks import TextChunk
 from streaming.errors import EngineFailed, Internal, SpeechError, SynthesisFailed
 from streaming.lanes import Lane, Segment, Stopwatch
-from streaming.speech import ChunkReport, Prepared, Samples, SpeechModel, Take, Urgency, VoiceT
+from streaming.speech import (
+    Brake,
+    ChunkReport,
+    Prepared,
+    Samples,
+    SpeechModel,
+    Take,
+    Urgency,
+    VoiceT,
+)
 
 _log = logging.getLogger(__name__)
 _ItemT = TypeVar("_ItemT")
@@ -47,7 +56,9 @@ class Producer(Generic[VoiceT]):
         clock: Callable[[], float],
         threads: ThreadPoolExecutor,
         sent_lead_s: Callable[[], float],
+        brake: Brake,
     ) -> None:
+        self._brake = brake
         self.computing = Stopwatch(clock)
         self.arrived_s = self.prepared_s = clock()
         self.characters_in = 0
@@ -67,8 +78,7 @@ class Producer(Generic[VoiceT]):
 
     def cancel(self) -> None:
         """Make sure that no work item of this context begins any more."""
-        for lane in self._lanes:
-            lane.urgency.cancelled = True
+        self._brake.pull()
 
     async def run(self, chunks: AsyncIterator[TextChunk]) -> None:
         """Begin chunks in order as look-ahead allows; what fails is raised by ``next_lane``."""
@@ -144,7 +154,9 @@ class Producer(Generic[VoiceT]):
         tokens = len(segment.prepared.token_ids)
         lane = Lane(
             segment,
-            urgency=Urgency(first=not self._out, lead_s=lambda: self._lead_s(lane)),
+            urgency=Urgency(
+                first=not self._out, lead_s=lambda: self._lead_s(lane), brake=self._brake
+            ),
             room=self._bounds.room,
             expected=tokens * self._model_hz / self._model.info.tokens_per_second,
         )

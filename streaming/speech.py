@@ -74,6 +74,22 @@ class ChunkReport:
     stage_s: Mapping[str, float] = field(default_factory=dict)
 
 
+class Brake:
+    """Stops a context at once: pulled, none of its waiting work items begins any more.
+
+    Pulling takes effect from any thread, before the tasks of the context have heard of their end.
+    """
+
+    __slots__ = ("pulled",)
+
+    def __init__(self) -> None:
+        self.pulled = False
+
+    def pull(self) -> None:
+        """Stop, for good."""
+        self.pulled = True
+
+
 class Urgency:
     """How soon a chunk's next work item is due; written by the pipeline, read by the device
     worker.
@@ -83,12 +99,23 @@ class Urgency:
     lead.
     """
 
-    __slots__ = ("_lead_s", "cancelled", "first")
+    __slots__ = ("_brake", "_lead_s", "first")
 
-    def __init__(self, *, first: bool = False, lead_s: Callable[[], float] = lambda: 0.0) -> None:
+    def __init__(
+        self,
+        *,
+        first: bool = False,
+        lead_s: Callable[[], float] = lambda: 0.0,
+        brake: Brake | None = None,
+    ) -> None:
         self.first = first
-        self.cancelled = False
         self._lead_s = lead_s
+        self._brake = brake or Brake()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the item must not begin any more."""
+        return self._brake.pulled
 
     def key(self) -> tuple[int, float]:
         """Sort key of a work item of this chunk, evaluated when the worker picks."""

@@ -39,6 +39,11 @@ class SharedUrgency(Urgency):
         """The smallest key, evaluated when the worker picks."""
         return min(member.key() for member in self._members)
 
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody wants it any more."""
+        return all(member.cancelled for member in self._members)
+
 
 @dataclass(slots=True, kw_only=True, eq=False)
 class _Request:
@@ -211,7 +216,7 @@ class TorchEngine:
             task.cancel()
         if not task.cancelled():
             task.result()
-        elif not all(request.row.abandoned for request in requests):
+        elif not (urgency.cancelled or all(request.row.abandoned for request in requests)):
             raise EngineFailed("the worker dropped an item")
         for request in requests:
             self._deliver(request)

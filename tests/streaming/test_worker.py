@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from streaming.errors import EngineFailed, Overloaded
-from streaming.speech import Urgency
+from streaming.speech import Brake, Urgency
 from streaming.worker import DeviceWorker
 
 
@@ -118,10 +118,11 @@ async def test_a_cancelled_urgency_never_begins(worker: DeviceWorker) -> None:
     gate = Gate(worker)
     await gate.closed()
     ran: list[str] = []
-    urgency = Urgency()
+    brake = Brake()
+    urgency = Urgency(brake=brake)
     dropped = queue(worker, ran, "dropped", urgency)
     await waiting(worker, 1)
-    urgency.cancelled = True
+    brake.pull()
     await gate.open()
     await asyncio.wait([dropped])
     assert dropped.cancelled()
