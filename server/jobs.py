@@ -44,7 +44,8 @@ def read_job(raw: Mapping[str, Any], service: SynthesisService[Any], request_id:
         if raw.get(name) is not None:
             raise BadConfig(f"{name} belongs to the WebSocket", param=name)
     config = SpeechConfig(format="mp3").updated(parse_fields(raw))
-    config = _with_instructions(config, raw.get("instructions"))
+    if service.info.emotion_from_text:
+        config = _with_instructions(config, raw.get("instructions"))
     seed = parse_fields({"sampling": {"seed": raw.get("seed")}})
     config = config.updated(seed)
     try:
@@ -83,7 +84,10 @@ def _text(raw: Mapping[str, Any], most: int) -> str:
 
 
 def _with_instructions(config: SpeechConfig, instructions: object) -> SpeechConfig:
-    """OpenAI's ``instructions`` say how to speak, which here is an emotion's text."""
+    """OpenAI's ``instructions`` say how to speak, which here is an emotion's text.
+
+    They are advice: a server that cannot follow it speaks all the same.
+    """
     if instructions is None or instructions == "" or config.emotion != EmotionConfig():
         return config
     try:

@@ -49,6 +49,7 @@ class ModelInfo:
     limit_tokens: int
     tokens_per_second: float
     languages: tuple[str, ...] = ("en", "zh")
+    emotion_from_text: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

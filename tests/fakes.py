@@ -108,6 +108,7 @@ class ToneModel:
             max_chunk_tokens=64,
             limit_tokens=96,
             tokens_per_second=self.script.characters_per_second / 4,
+            emotion_from_text=True,
         )
 
     @property

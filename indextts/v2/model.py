@@ -112,6 +112,7 @@ class IndexTTS2:
             limit_tokens=config.gpt.max_text_tokens,
             tokens_per_second=inference.tokens_per_second,
             languages=inference.languages,
+            emotion_from_text=mixer.classifier is not None,
         )
 
     @property

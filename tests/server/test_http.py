@@ -8,6 +8,7 @@ import io
 import json
 import wave
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -324,3 +325,17 @@ async def test_a_bug_is_internal(room: Room, client: httpx.AsyncClient) -> None:
     answer = await client.get("/v1/audio/voices")
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
     assert "NoneType" not in answer.text
+
+
+async def test_instructions_do_not_hinder_a_model_that_cannot_follow_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = make_room(tmp_path)
+    plain = replace(room.model.info, emotion_from_text=False)
+    monkeypatch.setattr(room.model, "_info", plain)
+    async with in_process(room) as client:
+        answer = await client.post(
+            SPEECH, json={"input": "Hi.", "instructions": "sing", "response_format": "pcm"}
+        )
+    assert answer.status_code == 200 and answer.content
+    assert room.model.takes[-1].request.emotion.text is None

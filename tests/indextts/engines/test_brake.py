@@ -22,7 +22,7 @@ async def test_nothing_begins_after_the_brake_and_company_goes_on(worker: Watche
         stopped = asyncio.create_task(
             engine.generate("stopped", prompt, params, Urgency(brake=brake))
         )
-        while "gpt.step" not in worker.begun_items:
+        while "gpt.step" not in worker.begun_items:  # noqa: ASYNC110 - another thread fills it
             await asyncio.sleep(0.001)
         with worker.hold():
             brake.pull()
