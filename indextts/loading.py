@@ -28,6 +28,7 @@ from indextts.checkpoint import (
 )
 from indextts.engines.torch_engine import TorchEngine
 from indextts.text.process import FrontendProcess
+from indextts.text.tokenizer import Tokenizer
 from indextts.v2.config import BigvganConfig, CheckpointConfig
 from indextts.v2.emotion import EmotionMatrices, QwenEmotion
 from indextts.v2.emotion_mixer import EmotionMixer
@@ -197,9 +198,16 @@ def build_model(
 ) -> IndexTTS2:
     """The checkpoint behind the pipeline's seam, with the torch engine (not yet started).
 
-    ``slots`` chunks decode at once; each takes the memory of one key-value cache.
+    ``slots`` chunks decode at once; each takes the memory of one key-value cache. Raises
+    ``CheckpointError`` when the tokenizer is not the model's.
     """
     networks, config = checkpoint.networks, checkpoint.config
+    tokens = Tokenizer(checkpoint.tokenizer_model).vocabulary_size
+    if tokens > config.gpt.number_text_tokens + 1:
+        raise CheckpointError(
+            f"{checkpoint.tokenizer_model} has {tokens} pieces, more than the "
+            f"{config.gpt.number_text_tokens + 1} text embeddings of the gpt"
+        )
     positions = config.gpt.max_mel_tokens + 3  # prompt and codes together, as the vLLM layout
     classifier = None
     if checkpoint.qwen_folder is not None:

@@ -13,8 +13,9 @@ import yaml
 from safetensors.torch import load_file, save_file
 
 from indextts.checkpoint import CheckpointError, find_checkpoint
-from indextts.loading import LoadedCheckpoint, load_checkpoint
+from indextts.loading import LoadedCheckpoint, build_model, load_checkpoint
 from indextts.v2.networks import Networks
+from streaming.worker import DeviceWorker
 from tests.indextts.tiny_checkpoint import write_official, write_safetensors, write_vllm
 
 CPU = torch.device("cpu")
@@ -150,6 +151,19 @@ def test_a_missing_setting_is_named(folders: dict[str, Path], tmp_path: Path) ->
     (root / "config.yaml").write_text(yaml.safe_dump(config))
     with pytest.raises(CheckpointError, match=r"gpt\.heads"):
         load_checkpoint(root, device=CPU)
+
+
+def test_another_models_tokenizer_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    root = shutil.copytree(folders["safetensors"], tmp_path / "model")
+    config = yaml.safe_load((root / "config.yaml").read_text())
+    config["gpt"]["number_text_tokens"] = 10
+    (root / "config.yaml").write_text(yaml.safe_dump(config))
+    tensors = load_file(root / "gpt.safetensors")
+    tensors["text_embedding.weight"] = tensors["text_embedding.weight"][:11].contiguous()
+    save_file(tensors, root / "gpt.safetensors")
+    loaded = load_checkpoint(root, device=CPU)
+    with pytest.raises(CheckpointError, match=r"bpe\.model has \d+ pieces"):
+        build_model("tiny", loaded, DeviceWorker())
 
 
 def test_a_folder_without_configuration_is_no_checkpoint(tmp_path: Path) -> None:
