@@ -186,7 +186,8 @@ class TextChunker:
     def _split_first(self) -> int:
         """Cut a piece that is longer than any chunk may be."""
         first, *others = self._pieces
-        size = len(first.text)
+        weight = self._scale.tokens(first.text)
+        size = max(1, len(first.text) * self._max_cap // max(weight, self._max_cap))
         while size > 1 and self._scale.tokens(first.text[:size]) > self._max_cap:
             size -= max(1, size // 8)
         if size < len(first.text):

@@ -23,6 +23,7 @@ from streaming.events import AudioFrame, ChunkDone, ChunkStarted, Event, SpeechD
 from streaming.lanes import Segment
 from streaming.outlet import Outlet
 from streaming.producer import Bounds, Producer
+from streaming.reading import expected
 from streaming.request import SynthesisRequest
 from streaming.seams import gap_after_ms
 from streaming.speech import Brake, ChunkReport, SpeechModel, Take, Urgency, VoiceT
@@ -139,7 +140,7 @@ class SpeechPipeline(Generic[VoiceT]):
                     param=f"chunking.{name}",
                 )
         return TextChunker(
-            estimate_tokens=self._model.estimate_tokens,
+            estimate_tokens=expected(self._model.estimate_tokens),
             first_max_tokens=first,
             max_tokens=largest,
             first_min_tokens=math.ceil(self._first_min_s * info.tokens_per_second),
