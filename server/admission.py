@@ -41,11 +41,10 @@ class Admission:
         self._idle.clear()
         try:
             await self._places.acquire()
+            self.active += 1
         finally:
             self.waiting -= 1
             self._mark_idle()
-        self.active += 1
-        self._idle.clear()
         try:
             yield
         finally:

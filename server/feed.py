@@ -9,7 +9,7 @@ from enum import Enum, auto
 
 from streaming.chunks import TextChunk, TextChunker
 
-_PIECE_CHARACTERS = 1024
+_PIECE_CHARACTERS = 256
 """Cut at a time, so that a long text does not hold up the event loop."""
 
 
@@ -42,8 +42,9 @@ class TextFeed:
             self._add(text[start : start + _PIECE_CHARACTERS])
 
     def flush(self) -> None:
-        """Speak what is buffered now."""
-        self._add(_Mark.FLUSH)
+        """Speak what is buffered now; a second flush on end adds nothing."""
+        if not self._pieces or self._pieces[-1] is not _Mark.FLUSH:
+            self._add(_Mark.FLUSH)
 
     def finish(self) -> None:
         """There is no more text."""

@@ -88,8 +88,10 @@ class _Connection:
                 group.create_task(self._write(), name=f"{self._id} write")
                 group.create_task(self._watch(), name=f"{self._id} watch")
                 self._carry_out(self._session.open())
-                if self._service.sessions > self._service.settings.sessions:
-                    self._carry_out(self._session.end(Overloaded("too many sessions")))
+                settings = self._service.settings
+                if self._service.sessions > settings.sessions:
+                    full = Overloaded("too many sessions", retry_after_s=settings.retry_after_s)
+                    self._carry_out(self._session.end(full))
                 group.create_task(self._drain(), name=f"{self._id} drain")
                 await self._read()
         except* (_Gone, WebSocketDisconnect):
@@ -179,6 +181,7 @@ class _Connection:
                 case Finish(context=number):
                     self._speeches[number].feed.finish()
                 case Stop(context=number):
+                    self._dry_at_s.pop(number, None)
                     if (speech := self._speeches.pop(number, None)) is not None:
                         speech.brake.pull()
                         speech.task.cancel()

@@ -13,8 +13,11 @@ from dataclasses import dataclass, field, replace
 from streaming.effects import Audio, Begin, Effect, Feed, Finish, Flush, Send
 from streaming.errors import BadConfig, TextTooLong
 from streaming.events import AudioFrame, ChunkDone, ChunkStarted, SpeechDone, Warned
-from streaming.fields import Changes, SpeechConfig
+from streaming.fields import MAX_REFERENCE_BYTES, Changes, SpeechConfig
 from streaming.wire import AudioDelta, AudioDone, AudioStart, SessionDone, Warn, join_text, tag
+
+MOST_RUNS, MOST_BYTES = 1_000, 4 * MAX_REFERENCE_BYTES
+"""Changes of configuration that may wait to be spoken in a context, and their recordings."""
 
 _FIXED = ("format", "sample_rate", "encoding", "max_lead_s")
 _CHARACTERS_PER_SECOND = 15.0
@@ -200,13 +203,23 @@ class Context:
         if not last.characters and not last.begun:
             last.config = config
             return []
+        if len(self._runs) > MOST_RUNS or self._held_bytes() > MOST_BYTES:
+            raise BadConfig("too many changes wait to be spoken", param="type")
         self._runs.append(_Run(config=config))
         return [Finish(context=self.number)] if last.begun else []
+
+    def _held_bytes(self) -> int:
+        """Bytes of the recordings that waiting runs hold."""
+        held = {
+            id(run.config.emotion.reference): run.config.emotion.reference for run in self._runs
+        }
+        return sum(len(recording) for recording in held.values() if isinstance(recording, bytes))
 
     def _give(self, piece: str | None) -> list[Effect]:
         run = self._runs[-1]
         if not run.begun:
-            run.pieces.append(piece)
+            if piece is not None or run.pieces[-1:] != [None]:
+                run.pieces.append(piece)
             return []
         if piece is None:
             return [Flush(context=self.number)]

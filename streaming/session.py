@@ -142,8 +142,8 @@ class Session:
         """Time went by: end a session that is idle or too old."""
         if self.closed:
             return []
-        ours = (State.COMPLETE, State.FINISHING)
-        busy = any(self._contexts.state(context) in ours for context in self._contexts.all())
+        # A complete one waits behind one that finishes, or that the client has left open.
+        busy = State.FINISHING in map(self._contexts.state, self._contexts.all())
         if now_s - self._active_s > self._limits.idle_s and not busy:
             return self.end(Idle(f"nothing was said for {self._limits.idle_s:g} s"))
         if now_s - self._started_s > self._limits.session_s and not self._closing:

@@ -38,8 +38,9 @@ async def test_first_come_first_served_and_nobody_beyond_the_seats() -> None:
 async def test_draining_waits_for_those_inside() -> None:
     admission = Admission(active=1, queued=1, retry_after_s=1.0)
     order: list[int] = []
-    until = asyncio.Event()
-    tasks = [asyncio.create_task(hold(admission, order, n, until)) for n in range(2)]
+    until, later = asyncio.Event(), asyncio.Event()
+    ends = (until, later)
+    tasks = [asyncio.create_task(hold(admission, order, n, ends[n])) for n in range(2)]
     await asyncio.sleep(0)
     drain = asyncio.create_task(admission.drain())
     await asyncio.sleep(0)
@@ -48,6 +49,11 @@ async def test_draining_waits_for_those_inside() -> None:
             raise AssertionError("unreachable")
     assert not drain.done()
     until.set()
+    await tasks[0]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert (order, drain.done()) == ([0, 1], False)
+    later.set()
     await asyncio.gather(*tasks, drain)
     assert order == [0, 1]
 

@@ -53,3 +53,23 @@ async def test_flush_gives_what_is_there() -> None:
     feed.flush()
     assert (await anext(chunks)).text.strip() == "half a wor"
     await chunks.aclose()
+
+
+class Counting(TextChunker):
+    flushes = 0
+
+    def flush(self) -> list[TextChunk]:
+        self.flushes += 1
+        return super().flush()
+
+
+async def test_a_flood_of_flushes_is_one() -> None:
+    feed = TextFeed()
+    one = Counting(estimate_tokens=len, first_max_tokens=30, max_tokens=60)
+    for _ in range(1000):
+        feed.flush()
+    feed.put("So.")
+    feed.flush()
+    feed.finish()
+    assert [chunk.text async for chunk in feed.chunks(one, 60.0)] == ["So."]
+    assert one.flushes == 2

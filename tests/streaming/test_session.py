@@ -19,7 +19,7 @@ from streaming.errors import (
     UnsupportedFormat,
 )
 from streaming.events import AudioFrame, ChunkDone, ChunkStarted, SpeechDone, Warned
-from streaming.fields import SpeechConfig
+from streaming.fields import MAX_REFERENCE_BYTES, SpeechConfig
 from streaming.session import Limits, Session
 from streaming.speech import ChunkReport
 from streaming.states import TABLE, Signal, State
@@ -464,6 +464,10 @@ def test_idle_and_old_sessions_end() -> None:
     assert kinds(effects) == ["Stop", "error", "Close"]
     assert effects[-1] == Close(code="idle", reason="nothing was said for 10 s")
     assert kinds(new_session().tick(10.1)) == ["error", "Close"]
+    left_open = session_in(State.SPEAKING)
+    send(left_open, "input.text", text="This one waits.", context_id="behind")
+    send(left_open, "input.done", context_id="behind")
+    assert kinds(left_open.tick(10.1))[-2:] == ["error", "Close"]
     finishing = session_in(State.FINISHING)
     assert finishing.tick(50.0) == []
     assert kinds(finishing.tick(100.1)) == ["warning"]
@@ -513,3 +517,24 @@ def test_finish_follows_done() -> None:
     session = new_session()
     send(session, "input.text", text="x")
     assert send(session, "input.done") == [Finish(context=0)]
+
+
+def test_flushes_and_changes_that_wait_are_bounded() -> None:
+    session = session_in(State.SPEAKING)
+    send(session, "input.text", text="This one waits.", context_id="behind")
+    for _ in range(50):
+        assert send(session, "input.flush", context_id="behind") == []
+    send(session, "input.done", context_id="c")
+    effects = session.event(1, spoken(), 0.0)
+    assert kinds(effects).count("Flush") == 1
+
+    recording = base64.b64encode(bytes(MAX_REFERENCE_BYTES - 1)).decode()
+    for nth in range(8):
+        emotion = {"reference": recording, "weight": nth / 10}
+        effects = send(session, "input.text", text="a", context_id="behind", emotion=emotion)
+        if "error" in kinds(effects):
+            break
+    assert isinstance(effects[-1], Send)
+    assert isinstance(effects[-1].message, wire.Failure)
+    assert effects[-1].message.code == "bad_config"
+    assert 3 <= nth <= 6
