@@ -4,37 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-import struct
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-HEADER_BYTES = 44
-UNKNOWN_BYTES = 0xFFFFFFFF
-"""In place of both sizes while they are not known, as streamed WAV has it."""
+from streaming.wav import HEADER_BYTES, UNKNOWN_BYTES, wav_header
 
 MAX_DATA_BYTES = UNKNOWN_BYTES - HEADER_BYTES - 1
-
-
-def wav_header(sample_rate_hz: int, *, data_bytes: int | None = None) -> bytes:
-    """The 44 bytes before mono s16le PCM; without ``data_bytes`` the sizes are unknown."""
-    riff_bytes = UNKNOWN_BYTES if data_bytes is None else HEADER_BYTES - 8 + data_bytes
-    return struct.pack(
-        "<4sI4s4sIHHIIHH4sI",
-        b"RIFF",
-        riff_bytes,
-        b"WAVE",
-        b"fmt ",
-        16,
-        1,
-        1,
-        sample_rate_hz,
-        2 * sample_rate_hz,
-        2,
-        16,
-        b"data",
-        UNKNOWN_BYTES if data_bytes is None else data_bytes,
-    )
 
 
 class WavWriter:

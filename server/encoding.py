@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import io
-import struct
 from typing import Any, Protocol
 
 import numpy as np
 
 from streaming.errors import UnsupportedFormat
+from streaming.wav import wav_header
 
 FORMATS = ("mp3", "wav", "pcm")
 """What the HTTP door offers."""
 
-UNKNOWN_BYTES = 0xFFFFFFFF
 _MP3_BITS_PER_S = 96_000
 
 
@@ -130,25 +129,3 @@ def content_type(audio_format: str, sample_rate_hz: int) -> str:
     if audio_format == "pcm":
         return f"audio/pcm;rate={sample_rate_hz}"
     return {"wav": "audio/wav", "mp3": "audio/mpeg"}[audio_format]
-
-
-def wav_header(sample_rate_hz: int, pcm_bytes: int | None = None) -> bytes:
-    """The 44 bytes before mono s16le samples; ``None`` when their number is not known yet."""
-    data_bytes = UNKNOWN_BYTES if pcm_bytes is None else pcm_bytes
-    riff_bytes = UNKNOWN_BYTES if pcm_bytes is None else 36 + pcm_bytes
-    return struct.pack(
-        "<4sI4s4sIHHIIHH4sI",
-        b"RIFF",
-        riff_bytes,
-        b"WAVE",
-        b"fmt ",
-        16,
-        1,
-        1,
-        sample_rate_hz,
-        2 * sample_rate_hz,
-        2,
-        16,
-        b"data",
-        data_bytes,
-    )

@@ -15,13 +15,14 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from server.encoding import content_type, make_encoder, wav_header
+from server.encoding import content_type, make_encoder
 from server.errors import ANSWERS, error_body, error_headers
 from server.feed import TextFeed
 from server.jobs import SpeechJob, read_job
 from server.service import SynthesisService
 from streaming.errors import BadMessage, EmptyInput, SpeechError, TextTooLong
 from streaming.events import AudioFrame, ChunkDone
+from streaming.wav import HEADER_BYTES, wav_header
 from streaming.wire import parse_json
 
 logger = logging.getLogger(__name__)
@@ -163,7 +164,7 @@ class SpeechResponse(Response):
             size = spool.tell()
             if wav:
                 spool.seek(0)
-                header = wav_header(self._job.sample_rate_hz, size - len(wav_header(1)))
+                header = wav_header(self._job.sample_rate_hz, size - HEADER_BYTES)
                 spool.write(header)
             await self._head(self._media_type(), size)
             await self._send_file(spool)

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 import client.recording
-from client.recording import WavWriter, wav_header
+from client.recording import WavWriter
+from streaming.wav import wav_header
 
 PCM = bytes(range(256)) * 40
 

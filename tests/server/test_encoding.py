@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from server.encoding import content_type, make_encoder, wav_header
+from server.encoding import content_type, make_encoder
 from streaming.errors import UnsupportedFormat
 from streaming.fields import SAMPLE_RATES_HZ
+from streaming.wav import wav_header
 
 
 def tone(rate_hz: int) -> bytes:
