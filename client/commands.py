@@ -18,6 +18,7 @@ from client.connection import connect
 from client.errors import ClientError
 from client.http import HttpClient
 from client.playback import MAX_AHEAD_S, Output, SilentOutput, find_output
+from client.recording import check_target
 from client.show import consoles, error_json, report_json, report_table, voices_json, voices_table
 from client.speaking import Piece, Report, Sinks, speak
 from client.stdin import open_stdin, read_pieces
@@ -228,6 +229,8 @@ def _run(job: Job, pieces: Callable[[], AsyncIterator[Piece]]) -> None:
 
 
 async def _perform(job: Job, pieces: AsyncIterator[Piece]) -> Report:
+    if job.output is not None and not job.to_stdout:
+        check_target(job.output)
     if job.wait_ready_s:
         async with HttpClient(job.url) as client:
             await client.wait_ready(job.wait_ready_s)
@@ -274,7 +277,10 @@ def _guard(work: Coroutine[Any, Any, T], *, as_json: bool) -> T:
         code, message, exit_code = error.code, error.message, EXIT_REFUSED
     except ClientError as error:
         code, message, exit_code = type(error).__name__, str(error), EXIT_LOST
-    except (OSError, OverflowError) as error:
+    except OSError as error:
+        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+        code, exit_code = "local", EXIT_REFUSED
+    except OverflowError as error:
         code, message, exit_code = "local", str(error), EXIT_REFUSED
     if as_json:
         print(error_json(code, message))

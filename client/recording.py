@@ -13,6 +13,12 @@ from streaming.wav import HEADER_BYTES, UNKNOWN_BYTES, wav_header
 MAX_DATA_BYTES = UNKNOWN_BYTES - HEADER_BYTES - 1
 
 
+def check_target(path: Path) -> None:
+    """Raise now the ``OSError`` that a ``WavWriter`` of that file would raise later."""
+    if path.is_file() or path.is_dir() or not path.exists():  # opening a pipe is for once
+        WavWriter(path, sample_rate_hz=1).abort()
+
+
 class WavWriter:
     """Writes mono s16le PCM as WAV.
 
@@ -38,7 +44,10 @@ class WavWriter:
             return path.open("wb")  # a device or pipe must not be replaced by a file
         self._path = path
         self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        return self._part.open("wb")
+        try:
+            return self._part.open("wb")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from error
 
     def write(self, pcm: bytes) -> None:
         """Append samples."""

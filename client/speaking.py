@@ -38,7 +38,10 @@ class Sinks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What became of it; ``heard_text_end`` is known for speech that was cancelled while played."""
+    """What became of it; ``cancelled`` when the listener stopped it, speaking or playing.
+
+    ``heard_text_end`` is known for speech that was cancelled while it was spoken and played.
+    """
 
     metrics: Metrics
     sample_rate_hz: int | None
@@ -90,8 +93,10 @@ class _Listener:
             finishing = asyncio.create_task(self.player.finish(), name="play to the end")
             stopping = asyncio.create_task(self._sinks.stop.wait(), name="wait for stop")
             await _first_of(finishing, stopping)
+        stopped = False
         if self.player is not None:
             self.player.stop()
+            stopped = self._sinks.stop.is_set()
         cancelled = last if isinstance(last, Cancelled) else None
         return Report(
             metrics=self._meter.metrics(),
@@ -99,7 +104,7 @@ class _Listener:
             samples=self._samples,
             chunks=self._chunks,
             warnings=tuple(self._warnings),
-            cancelled=cancelled is not None,
+            cancelled=stopped or cancelled is not None,
             heard_text_end=cancelled.heard_text_end if cancelled is not None else None,
             underruns=self.player.underruns if self.player is not None else None,
             server=dict(last.timings) if isinstance(last, SessionDone) else {},

@@ -170,7 +170,27 @@ def test_nothing_to_speak_is_exit_code_1(peer: Peer, tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_written_is_exit_code_1(peer: Peer, tmp_path: Path) -> None:
     result = call("say", "Hi", "--url", peer.url, "-o", str(tmp_path / "none" / "x.wav"))
-    assert result.exit_code == 1 and "error (local)" in result.stderr
+    assert result.exit_code == 1
+    assert f"error (local): {tmp_path / 'none' / 'x.wav'}: No such file" in result.stderr
+    result = call("say", "Hi", "--url", peer.url, "-o", str(tmp_path))
+    assert result.exit_code == 1 and "Is a directory" in result.stderr
+    assert peer.contexts == 0  # nobody is asked to speak for nothing
+
+
+def test_ctrl_c_while_the_rest_is_played_ends_with_130(peer: Peer) -> None:
+    peer.frames = 50
+    process = subprocess.Popen(
+        [sys.executable, "index_tts_client.py", "say", "Hi", "--url", peer.url, "--play", "--json"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    )
+    _until(lambda: peer.contexts == 1)
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert json.loads(printed)["cancelled"]
+    assert "input.cancel" not in peer.types()
 
 
 def test_no_server_is_exit_code_3() -> None:
