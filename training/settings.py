@@ -113,6 +113,7 @@ def checkpoint_sections(text_tokens: int) -> dict[str, Any]:
         "gpt_layer": {"hidden": [64, 64]},
         "inference": {
             "cfm_steps": 10,
+            "cfm_temperature": 0.55,
             "prompt_s": 3.0,
             "cfg_rate": 0.5,
             "cfg_cache_interval": 1,

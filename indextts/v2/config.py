@@ -184,9 +184,12 @@ class InferenceConfig(Section):
     bias per emotion, then a sum of at most 0.8. ``fold_unknown_letters`` reads letters that a small
     vocabulary lacks without their accents. ``prompt_s`` is how much of a recording the acoustic
     model continues at most; each of its steps takes time for these seconds too.
+    ``cfm_temperature`` scales the noise that the mel spectrogram is made from: below 1 a weak model
+    is easier to understand.
     """
 
     cfm_steps: int = 25
+    cfm_temperature: float = 1.0
     prompt_s: float = 15.0
     cfg_rate: float = 0.7
     cfg_cache_interval: int = 1

@@ -239,6 +239,7 @@ class IndexTTS2:
             take.request.seed, take.chunk_index, self._networks.cfm.mel_channels, frames
         )
         mu = torch.cat((voice.prompt_condition, condition), dim=1)
+        noise = noise * self._config.inference.cfm_temperature
         return self._flow.start(mu, voice.ref_mel, voice.style, noise)
 
     def _regulate_codes(self, codes: Codes, latents: Latents) -> Tensor:
