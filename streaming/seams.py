@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streaming.pieces import Cut, cut_after
 from streaming.speech import Samples
@@ -14,8 +15,8 @@ LEAD_MS = 50.0
 TAIL_MS = 100.0
 """Silence that stays before the first and after the last audible sample of a chunk."""
 
-HOLD_MS = 1000.0
-"""Longest silence that is held back to learn whether it is the end."""
+PAUSE_MS = 1000.0
+"""Longest silence inside a chunk; it is held back to learn whether it is the end."""
 
 AUDIBLE = 10 ** (-50 / 20)
 """Amplitude below which a sample counts as silence (-50 dB of full scale)."""
@@ -32,15 +33,15 @@ def gap_after_ms(text: str, gap_ms: float) -> float:
 class SeamBlender:
     """Makes one stream of the chunks of a context: ``begin``, ``push`` any number, ``end``.
 
-    Each edge is faded, silence beyond ``LEAD_MS`` and ``TAIL_MS`` is trimmed. The gap comes out
-    with the chunk before it, the overlap with the later one.
+    Each edge is faded, silence beyond ``LEAD_MS``, ``TAIL_MS`` and ``PAUSE_MS`` is trimmed. The gap
+    comes out with the chunk before it, the overlap with the later one.
     """
 
     def __init__(self, *, sample_rate_hz: int, overlap_ms: float = 10.0) -> None:
         self._rate_hz = sample_rate_hz
         self._lead = self._samples(LEAD_MS)
         self._tail = self._samples(TAIL_MS)
-        self._hold = self._samples(HOLD_MS)
+        self._pause = self._samples(PAUSE_MS)
         self._fade = self._rise(FADE_MS)
         self._cross = self._rise(overlap_ms)
         self._edge = max(len(self._fade), len(self._cross))
@@ -73,12 +74,10 @@ class SeamBlender:
             self._trimmed += start
             self._heard = bool(len(audible))
             held, audible = held[start:], audible - start
-        if len(audible):
-            self._quiet_from = int(audible[-1]) + 1
         ready = 0
         if self._heard:
-            ready = min(len(held), self._quiet_from + self._tail) - self._edge
-            ready = max(0, ready, len(held) - self._hold)
+            held = self._without_long_pauses(held, audible)
+            ready = max(0, min(len(held), self._quiet_from + self._tail) - self._edge)
         self._held = held[ready:]
         self._quiet_from -= ready
         return self._shape_head(held[:ready])
@@ -112,6 +111,18 @@ class SeamBlender:
         self._quiet_from = 0
         self._trimmed = 0
         self._shaped = 0
+
+    def _without_long_pauses(self, held: Samples, audible: NDArray[np.intp]) -> Samples:
+        """Cut silences down in their middle, so that what borders on them stays."""
+        starts = np.concatenate([[self._quiet_from], audible + 1])
+        excess = np.append(audible, len(held)) - starts - self._pause
+        keep = np.ones(len(held), bool)
+        for at in np.flatnonzero(excess > 0):
+            start = int(starts[at]) + self._pause - self._lead
+            keep[start : start + int(excess[at])] = False
+        self._trimmed += int(np.count_nonzero(~keep))
+        self._quiet_from = int(starts[-1] - excess[:-1].clip(min=0).sum())
+        return held[keep]
 
     def _shape_head(self, samples: Samples) -> Samples:
         """Fade in and mix with what the chunk before left, by position in the chunk."""

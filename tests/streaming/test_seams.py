@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streaming.seams import FADE_MS, LEAD_MS, TAIL_MS, SeamBlender, gap_after_ms
+from streaming.seams import FADE_MS, LEAD_MS, PAUSE_MS, TAIL_MS, SeamBlender, gap_after_ms
 from streaming.speech import Samples
 
 RATE_HZ = 24_000
@@ -105,17 +105,25 @@ def test_silence_is_trimmed_and_reported() -> None:
 
 def test_a_pause_inside_a_chunk_stays() -> None:
     blender = SeamBlender(sample_rate_hz=RATE_HZ)
-    chunk = np.concatenate([tone(5_000), silence(3_000), tone(5_000)])
+    chunk = np.concatenate([tone(5_000), silence(PAUSE_MS), tone(5_000)])
     out = np.concatenate([said(blender, chunk), blender.end()])
     assert len(out) == len(chunk)
     assert blender.trimmed_ms == 0
 
 
-def test_a_long_silence_is_not_held_back_for_ever() -> None:
+@pytest.mark.parametrize("step", [997, 50_000, 1_000_000])
+def test_a_long_pause_is_cut_in_its_middle(step: int) -> None:
     blender = SeamBlender(sample_rate_hz=RATE_HZ)
-    said(blender, tone(5_000))
-    given_out = sum(len(blender.push(silence(100))) for _ in range(50))
-    assert given_out >= ms(5_000 - 1_000 - 100)
+    hiss = np.full(ms(40), 0.002, np.float32)  # too quiet to count, but speech
+    words = [tone(5_000), hiss, silence(3_000), hiss, tone(5_000), silence(4_000)]
+    chunk = np.concatenate(words)
+    out = np.concatenate(
+        [said(blender, chunk, tuple(range(step, len(chunk), step))), blender.end()]
+    )
+    whole = 10_000 + ms(PAUSE_MS + TAIL_MS)
+    assert len(out) == pytest.approx(whole, abs=6)
+    assert blender.trimmed_ms == pytest.approx((len(chunk) - len(out)) * 1000 / RATE_HZ)
+    assert np.count_nonzero(out == np.float32(0.002)) == 2 * ms(40)
 
 
 def test_an_utterly_silent_chunk_is_short() -> None:
