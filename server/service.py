@@ -141,6 +141,7 @@ class SynthesisService(Generic[VoiceT]):
         """
         arrived_s = time.monotonic()
         try:
+            self.catalog.resolve(config.voice)  # nobody waits in line to hear of a wrong name
             async with (
                 self.admission.place(),
                 aclosing(self._spoken(request_id, config, feed, brake)) as events,

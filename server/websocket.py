@@ -114,6 +114,7 @@ class _Connection:
                 self._carry_out(self._session.end(error))
             if self._outbox.qsize() > _OUTBOX_MESSAGES:
                 await self._outbox.join()
+            await asyncio.sleep(0)  # messages that are all there leave others no turn
 
     async def _write(self) -> None:
         while True:

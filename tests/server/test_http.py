@@ -282,6 +282,10 @@ async def test_overload_and_draining_say_when_to_come_back(tmp_path: Path) -> No
         ]
         answers = await asyncio.gather(*posts)
         assert sorted(answer.status_code for answer in answers) == [200, 200, 429, 429]
+        busy = asyncio.create_task(client.post(SPEECH, json={"input": "Hello."}))
+        refused = await client.post(SPEECH, json={"input": "Hello.", "voice": "nobody"})
+        assert (refused.status_code, busy.done()) == (404, False)
+        await busy
         refused = next(answer for answer in answers if answer.status_code == 429)
         assert refused.json()["error"]["code"] == "overloaded"
         assert refused.headers["retry-after"] == "2"
