@@ -185,6 +185,9 @@ class SynthesisService(Generic[VoiceT]):
         request = config.request(
             request_id=request_id, voice=speaker.name, seed=secrets.randbits(31)
         )
+        if request.language is None and len(self.info.languages) == 1:
+            # A text of digits alone would else be read in a language the model does not speak.
+            request = replace(request, language=self.info.languages[0])
         emotion_voice: VoiceT | None = None
         reference = config.emotion.reference
         try:

@@ -77,6 +77,7 @@ def make_server(
     """A server for our application; give ``serve`` the sockets of ``listen``."""
     config = uvicorn.Config(
         app,
+        http="h11",  # httptools, which uvicorn would prefer, bounds no headers
         ws=SpeechSocket,
         ws_max_size=limits.frame_bytes,
         ws_per_message_deflate=False,

@@ -184,6 +184,15 @@ async def test_a_body_that_never_comes(tmp_path: Path) -> None:
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_message")
 
 
+async def test_a_model_of_one_language_reads_everything_in_it(
+    room: Room, client: httpx.AsyncClient
+) -> None:
+    await client.post(SPEECH, json={"input": "42"})
+    room.model._info = replace(room.model.info, languages=("en",))
+    await client.post(SPEECH, json={"input": "42"})
+    assert [take.request.language for take in room.model.takes] == [None, "en"]
+
+
 async def test_emotions_reach_the_model(room: Room, client: httpx.AsyncClient) -> None:
     recording = base64.b64encode(noise(1.2, seed=9)).decode()
     for emotion in (
