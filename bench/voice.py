@@ -45,7 +45,7 @@ class VoiceScore:
 async def speak_all(url: str, voice: str, texts: tuple[str, ...]) -> list[Samples]:
     """Each text as a context of its own, float32 at 22,050 Hz."""
     spoken = []
-    async with connect(url, {"voice": voice, "seed": SEED}) as connection:
+    async with connect(url, {"voice": voice, "sampling": {"seed": SEED}}) as connection:
         for text in texts:
             context = connection.context()
             await context.send(text)
