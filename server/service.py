@@ -120,15 +120,7 @@ class SynthesisService(Generic[VoiceT]):
         languages = info.languages
         if config.language is not None and config.language.split("-")[0].lower() not in languages:
             raise BadConfig(f"language must be one of {', '.join(languages)}", param="language")
-        caps = config.chunking
-        for name, cap in (
-            ("first_max_tokens", caps.first_max_tokens),
-            ("max_tokens", caps.max_tokens),
-        ):
-            if cap is not None and cap > info.limit_tokens:
-                raise BadConfig(
-                    f"a chunk has at most {info.limit_tokens} tokens", param=f"chunking.{name}"
-                )
+        self._pipeline.chunker(config.request(request_id="", voice="", seed=0))
 
     async def speak(
         self, request_id: str, config: SpeechConfig, feed: TextFeed, brake: Brake | None = None

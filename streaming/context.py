@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from streaming.effects import Audio, Begin, Effect, Feed, Finish, Flush, Send
@@ -31,6 +32,12 @@ class _Run:
     """Text that waits for the run to begin; ``None`` is a flush."""
     characters: int = 0
     begun: bool = False
+
+
+def _held_bytes(runs: Iterable[_Run]) -> int:
+    """Bytes of the recordings that runs hold."""
+    held = {id(run.config.emotion.reference): run.config.emotion.reference for run in runs}
+    return sum(len(recording) for recording in held.values() if isinstance(recording, bytes))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,17 +210,10 @@ class Context:
         if not last.characters and not last.begun:
             last.config = config
             return []
-        if len(self._runs) > MOST_RUNS or self._held_bytes() > MOST_BYTES:
+        if len(self._runs) > MOST_RUNS or _held_bytes(self._runs) > MOST_BYTES:
             raise BadConfig("too many changes wait to be spoken", param="type")
         self._runs.append(_Run(config=config))
         return [Finish(context=self.number)] if last.begun else []
-
-    def _held_bytes(self) -> int:
-        """Bytes of the recordings that waiting runs hold."""
-        held = {
-            id(run.config.emotion.reference): run.config.emotion.reference for run in self._runs
-        }
-        return sum(len(recording) for recording in held.values() if isinstance(recording, bytes))
 
     def _give(self, piece: str | None) -> list[Effect]:
         run = self._runs[-1]
