@@ -3,223 +3,35 @@
 from __future__ import annotations
 
 import base64
-import json
-from typing import Any
 
 import pytest
 
 from streaming import wire
-from streaming.effects import Audio, Begin, Close, Effect, Feed, Finish, Flush, Send, Stop
+from streaming.effects import Audio, Begin, Close, Feed, Finish, Flush, Send, Stop
 from streaming.errors import (
     Draining,
     Internal,
     Overloaded,
     Stalled,
     SynthesisFailed,
-    UnsupportedFormat,
 )
-from streaming.events import AudioFrame, ChunkDone, ChunkStarted, SpeechDone, Warned
-from streaming.fields import MAX_REFERENCE_BYTES, SpeechConfig
-from streaming.session import Limits, Session
-from streaming.speech import ChunkReport
-from streaming.states import TABLE, Signal, State
-
-LIMITS = Limits(
-    message_characters=100, context_characters=150, contexts=3, idle_s=10.0, session_s=100.0
+from streaming.events import ChunkStarted, Warned
+from streaming.fields import MAX_REFERENCE_BYTES
+from streaming.states import State
+from tests.streaming.sessions import (
+    GREETING,
+    chunk_done,
+    failure,
+    frame,
+    kinds,
+    messages,
+    new_session,
+    send,
+    session_in,
+    spoken,
+    started,
+    state_of_c,
 )
-GREETING = wire.SessionCreated(session_id="s", model="tone", version="1", limits={})
-
-
-def only_pcm(config: SpeechConfig) -> None:
-    if config.format != "pcm":
-        raise UnsupportedFormat("pcm only", param="format")
-
-
-def new_session() -> Session:
-    return Session(greeting=GREETING, limits=LIMITS, check=only_pcm, now_s=0.0)
-
-
-def send(session: Session, kind: str, now_s: float = 0.0, **fields: Any) -> list[Effect]:
-    return session.receive(json.dumps({"type": kind, **fields}), now_s)
-
-
-def started(index: int = 0, text: str = "Hello", first_sample: int = 0) -> ChunkStarted:
-    return ChunkStarted(
-        index=index,
-        text=text,
-        text_start=0,
-        text_end=len(text),
-        normalized_text=text.lower(),
-        first_sample=first_sample,
-        sample_rate_hz=1000,
-    )
-
-
-def frame(samples: int, first_sample: int = 0) -> AudioFrame:
-    return AudioFrame(pcm=bytes(2 * samples), first_sample=first_sample)
-
-
-def chunk_done(samples: int, index: int = 0) -> ChunkDone:
-    return ChunkDone(
-        index=index, samples=samples, duration_ms=float(samples), report=ChunkReport(retries=1)
-    )
-
-
-def spoken(samples: int = 100, characters: int = 5, chunks: int = 1) -> SpeechDone:
-    return SpeechDone(
-        chunks=chunks,
-        samples=samples,
-        characters_in=characters,
-        characters_spoken=characters,
-        first_audio_ms=5.0,
-        queue_ms=1.0,
-        rtf=0.5,
-    )
-
-
-def kinds(effects: list[Effect]) -> list[str]:
-    """Names of effects; messages by type."""
-    return [
-        effect.message.type if isinstance(effect, Send) else type(effect).__name__
-        for effect in effects
-    ]
-
-
-def messages(effects: list[Effect]) -> list[wire.ServerMessage]:
-    return [effect.message for effect in effects if isinstance(effect, Send)]
-
-
-def failure(effects: list[Effect]) -> wire.Failure:
-    (message,) = (m for m in messages(effects) if isinstance(m, wire.Failure))
-    return message
-
-
-def session_in(state: State) -> Session:
-    """A session whose context ``c`` is in that state; it has number 1 (0 blocks or is gone)."""
-    session = new_session()
-    if state is State.ABSENT:
-        return session
-    send(session, "input.text", context_id="blocker", text="Hello")
-    send(session, "input.text", context_id="c", text="Hello")
-    if state in (State.COMPLETE, State.FINISHING):
-        send(session, "input.done", context_id="c")
-    if state in (State.SPEAKING, State.FINISHING):
-        send(session, "input.cancel", context_id="blocker")
-        session.event(1, started(), 0.0)
-    return session
-
-
-def act(session: Session, signal: Signal) -> list[Effect]:
-    match signal:
-        case Signal.TEXT:
-            return send(session, "input.text", context_id="c", text="more")
-        case Signal.FLUSH:
-            return send(session, "input.flush", context_id="c")
-        case Signal.DONE:
-            return send(session, "input.done", context_id="c")
-        case Signal.CANCEL:
-            return send(session, "input.cancel", context_id="c")
-        case Signal.TURN:
-            return send(session, "input.cancel", context_id="blocker")
-        case Signal.OUTPUT:
-            return session.event(1, frame(3), 0.0)
-        case Signal.SPOKEN:
-            return session.event(1, spoken(), 0.0)
-        case Signal.RUN_SPOKEN:
-            return session.event(1, spoken(), 0.0)
-        case Signal.FAILED:
-            return session.failed(1, SynthesisFailed("no"))
-
-
-SPOKEN_END = (State.ABSENT, ["session.done"])
-CANCELLED = (State.ABSENT, ["Stop", "cancelled"])
-FAILED = (State.ABSENT, ["Stop", "error"])
-EXPECTED: dict[State, dict[Signal, tuple[State, list[str]]]] = {
-    State.ABSENT: {
-        Signal.TEXT: (State.SPEAKING, ["Begin", "Feed"]),
-        Signal.FLUSH: (State.ABSENT, ["warning"]),
-        Signal.DONE: (State.ABSENT, ["warning", "session.done"]),
-        Signal.CANCEL: (State.ABSENT, ["warning"]),
-        Signal.TURN: (State.ABSENT, ["warning"]),
-        Signal.OUTPUT: (State.ABSENT, []),
-        Signal.SPOKEN: (State.ABSENT, []),
-        Signal.FAILED: (State.ABSENT, []),
-    },
-    State.WAITING: {
-        Signal.TEXT: (State.WAITING, []),
-        Signal.FLUSH: (State.WAITING, []),
-        Signal.DONE: (State.COMPLETE, []),
-        Signal.CANCEL: CANCELLED,
-        Signal.TURN: (State.SPEAKING, ["Stop", "cancelled", "Begin", "Feed"]),
-        Signal.OUTPUT: (State.WAITING, []),
-        Signal.SPOKEN: (State.WAITING, []),
-        Signal.FAILED: FAILED,
-    },
-    State.COMPLETE: {
-        Signal.TEXT: (State.COMPLETE, []),
-        Signal.FLUSH: (State.COMPLETE, []),
-        Signal.DONE: (State.COMPLETE, []),
-        Signal.CANCEL: CANCELLED,
-        Signal.TURN: (State.FINISHING, ["Stop", "cancelled", "Begin", "Feed", "Finish"]),
-        Signal.OUTPUT: (State.COMPLETE, []),
-        Signal.SPOKEN: (State.COMPLETE, []),
-        Signal.FAILED: FAILED,
-    },
-    State.SPEAKING: {
-        Signal.TEXT: (State.SPEAKING, ["Feed"]),
-        Signal.FLUSH: (State.SPEAKING, ["Flush"]),
-        Signal.DONE: (State.FINISHING, ["Finish"]),
-        Signal.CANCEL: CANCELLED,
-        Signal.TURN: (State.SPEAKING, ["warning"]),
-        Signal.OUTPUT: (State.SPEAKING, ["Audio"]),
-        Signal.SPOKEN: SPOKEN_END,
-        Signal.FAILED: FAILED,
-    },
-    State.FINISHING: {
-        Signal.TEXT: (State.FINISHING, []),
-        Signal.FLUSH: (State.FINISHING, []),
-        Signal.DONE: (State.FINISHING, []),
-        Signal.CANCEL: CANCELLED,
-        Signal.TURN: (State.FINISHING, ["warning"]),
-        Signal.OUTPUT: (State.FINISHING, ["Audio"]),
-        Signal.SPOKEN: SPOKEN_END,
-        Signal.FAILED: FAILED,
-    },
-}
-
-
-def state_of_c(session: Session) -> State:
-    contexts = session._contexts
-    return contexts.state(next(iter(contexts.all("c")), None))
-
-
-@pytest.mark.parametrize("signal", [s for s in Signal if s is not Signal.RUN_SPOKEN])
-@pytest.mark.parametrize("state", list(State))
-def test_every_cell(state: State, signal: Signal) -> None:
-    session = session_in(state)
-    assert state_of_c(session) is state
-    effects = act(session, signal)
-    assert (state_of_c(session), kinds(effects)) == EXPECTED[state][signal]
-
-
-@pytest.mark.parametrize("state", [State.SPEAKING, State.FINISHING])
-def test_the_cells_of_a_context_with_another_run(state: State) -> None:
-    session = session_in(State.SPEAKING)
-    assert kinds(send(session, "input.text", context_id="c", text="b", voice="bob")) == ["Finish"]
-    if state is State.FINISHING:
-        send(session, "input.done", context_id="c")
-    effects = act(session, Signal.RUN_SPOKEN)
-    assert kinds(effects) == ["Begin", "Feed"] + ["Finish"] * (state is State.FINISHING)
-    assert isinstance(effects[0], Begin)
-    assert effects[0].config.voice == "bob"
-    assert state_of_c(session) is state
-
-
-def test_the_table_is_total_and_nothing_speaks_without_a_turn() -> None:
-    assert set(TABLE) == {(state, signal) for state in State for signal in Signal}
-    for state in (State.ABSENT, State.WAITING, State.COMPLETE):
-        assert TABLE[state, Signal.RUN_SPOKEN] == (state, "ignore")
-        assert TABLE[state, Signal.OUTPUT] == (state, "ignore")
 
 
 def test_greeting_and_ping() -> None:
