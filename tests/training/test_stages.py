@@ -17,7 +17,11 @@ from training.corpus import CODES_HZ, RATE_HZ, UNIT_S, Line, Speech, codes_of, w
 from training.export import export
 from training.snake import fused_snake
 
-pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
+pytestmark = [
+    pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler"),
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+]
 
 WORDS = ("so", "we", "go", "on", "in", "an", "up")
 SPACE = 1
