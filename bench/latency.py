@@ -45,6 +45,8 @@ TEXT = (
 """Ten sentences that were in no training data."""
 
 SEED = 7
+SETTLE_S = 0.3
+"""Before each measurement, so that what the last one left in the device is over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,10 +100,11 @@ async def first_audio_by_look_ahead(repeats: int) -> dict[int, float]:
         voice = await model.encode(catalog.default.load())
         pipelines = {ahead: SpeechPipeline(model, look_ahead=ahead) for ahead in times}
         for turn in range(repeats + 1):
-            for ahead, pipeline in pipelines.items():
+            for ahead in sorted(pipelines, reverse=bool(turn % 2)):
+                await asyncio.sleep(SETTLE_S)
                 request = SynthesisRequest(request_id=f"{turn}-{ahead}", voice="v", seed=SEED)
                 began_s = time.monotonic()
-                async with aclosing(pipeline.speak_text(request, voice, TEXT)) as events:
+                async with aclosing(pipelines[ahead].speak_text(request, voice, TEXT)) as events:
                     async for event in events:
                         if isinstance(event, AudioFrame):
                             break
