@@ -198,6 +198,8 @@ class InferenceConfig(Section):
     top_p: float = 0.8
     repetition_penalty: float = 10.0
     max_codes_per_text_token: float = 30.0
+    min_codes_per_text_token: float = 0.0
+    retries: int = 1
     normalize_emotion: bool = False
     fold_unknown_letters: bool = False
     first_chunk_tokens: int = 40

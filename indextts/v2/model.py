@@ -46,7 +46,6 @@ SLICE_FRAMES = (24, 48, 64)
 
 _SPARE_CODES = 50
 _RUNAWAY_CODES = 100
-_RETRIES = 1
 _WHENEVER = Urgency(lead_s=lambda: float("inf"))
 
 
@@ -197,14 +196,26 @@ class IndexTTS2:
     async def _generate(
         self, prepared: Prepared, take: Take[Voice], prompt: Prompt
     ) -> tuple[Generation, int]:
-        """Codes that end by themselves; a runaway gets one more try with another seed."""
-        for attempt in range(_RETRIES + 1):
+        """Codes that end by themselves; runaways and stumps are tried again with another seed.
+
+        A stump is shorter than any reading of the text; the longest one serves when all are.
+        """
+        inference, stump = self._config.inference, None
+        enough = inference.min_codes_per_text_token * len(prepared.token_ids)
+        for attempt in range(inference.retries + 1):
             params = self._sampling(prepared, take, attempt, room=self._positions - prompt.shape[1])
             name = f"{take.request.request_id}/{take.chunk_index}/{attempt}"
             generation = await self._engine.generate(name, prompt, params, take.urgency)
+            count = generation.codes.shape[1]
             looped = looped_tail(generation.codes[0].tolist())
-            if generation.stopped and generation.codes.shape[1] and looped < _RUNAWAY_CODES:
+            if not generation.stopped or not count or looped >= _RUNAWAY_CODES:
+                continue
+            if count >= enough:
                 return generation, attempt
+            if stump is None or count > stump.codes.shape[1]:
+                stump = generation
+        if stump is not None:
+            return stump, inference.retries
         raise SynthesisFailed("the model did not come to an end with this text; try another seed")
 
     def _sampling(

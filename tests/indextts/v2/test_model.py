@@ -190,6 +190,19 @@ async def test_a_text_that_never_ends_fails_by_name(model: IndexTTS2) -> None:
     assert not model.engine.active
 
 
+async def test_a_stump_is_tried_again_and_the_longest_serves(model: IndexTTS2) -> None:
+    voice = await model.encode([recording()])
+    _, plain = await speak(model, voice)
+    assert plain.retries == 0
+    strict = model._config.inference.model_copy(
+        update={"min_codes_per_text_token": 1e3, "retries": 2}
+    )
+    model._config = model._config.model_copy(update={"inference": strict})
+    _, longest = await speak(model, voice)
+    assert longest.retries == 2
+    assert longest.codes >= plain.codes
+
+
 async def test_a_long_text_becomes_several_segments(model: IndexTTS2) -> None:
     segments = model.prepare(" ".join([TEXT] * 6), REQUEST)
     assert len(segments) > 1
