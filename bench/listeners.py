@@ -12,34 +12,14 @@ import numpy as np
 import soxr
 from numpy.typing import NDArray
 
+from bench.numbers import number_words, ordinal_words
+
 LISTENING_HZ = 16000
 Samples = NDArray[np.float32]
 
-_ONES = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-_TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
-_NUMBERS = {str(value): word for value, word in enumerate(_ONES)}
-_NUMBERS |= {str(value): word for value, word in zip(range(20, 100, 10), _TENS, strict=True)}
+_TITLES = {"mr": "mister", "mrs": "missus", "dr": "doctor", "ok": "okay"}
+_SIGNS = ((r"\$\s?([\d,.]*\d)", r"\1 dollars"), (r"%", " percent"), (r"(?<=\d),(?=\d{3})", ""))
+_AND = re.compile(r"\b(hundred|thousand) and\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +39,24 @@ class Heard:
 
 
 def words_of(text: str) -> list[str]:
-    """Lower-case words without punctuation, small numbers spelled out."""
-    plain = re.sub(r"[^a-z0-9' ]", " ", text.lower().replace("-", " ").replace("’", "'"))
-    return [_NUMBERS.get(word, word) for word in plain.split()]
+    """Lower-case words without punctuation; numbers, titles and signs spelled out."""
+    plain = text.lower().replace("’", "'")
+    for sign, words in _SIGNS:
+        plain = re.sub(sign, words, plain)
+    plain = re.sub(r"(\d+)(st|nd|rd|th)\b", lambda m: ordinal_words(int(m[1])), plain)
+    plain = re.sub(r"\d+", lambda m: f" {_read(m[0])} ", plain)
+    plain = " ".join(re.sub(r"[^a-z' ]", " ", plain).split())
+    return [_TITLES.get(word, word) for word in _AND.sub(r"\1", plain).split()]
+
+
+def _read(digits: str) -> str:
+    """A number, a year or, when it is longer than either, its digits."""
+    value = int(digits)
+    if len(digits) > 6 or (digits[0] == "0" and len(digits) > 1):
+        return " ".join(number_words(int(digit)) for digit in digits)
+    if 1100 <= value <= 1999 and value % 100 >= 10:
+        return f"{number_words(value // 100)} {number_words(value % 100)}"
+    return number_words(value)
 
 
 def edit_distance(left: Sequence[str], right: Sequence[str]) -> int:

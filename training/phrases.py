@@ -5,29 +5,7 @@ from __future__ import annotations
 import random
 import re
 
-ONES = [
-    "zero",
-    "one",
-    "two",
-    "three",
-    "four",
-    "five",
-    "six",
-    "seven",
-    "eight",
-    "nine",
-    "ten",
-    "eleven",
-    "twelve",
-    "thirteen",
-    "fourteen",
-    "fifteen",
-    "sixteen",
-    "seventeen",
-    "eighteen",
-    "nineteen",
-]
-TENS = ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"]
+from bench.numbers import number_words
 
 GRAMMAR: dict[str, str] = {
     "sentence": "{The} {is} {adj}.|{The} {verbed} the {noun}.|{The} {verbed} {prep} the {adj} "
@@ -113,19 +91,6 @@ GRAMMAR: dict[str, str] = {
 """Rule -> alternatives separated by ``|``; ``{rule}`` inserts an expansion."""
 
 _CHOICES = {rule: body.split("|") for rule, body in GRAMMAR.items()}
-
-
-def number_words(value: int) -> str:
-    """``value`` (0 to 9999) in English words."""
-    if value >= 1000:
-        rest = f" {number_words(value % 1000)}" if value % 1000 else ""
-        return f"{number_words(value // 1000)} thousand{rest}"
-    if value >= 100:
-        rest = f" {number_words(value % 100)}" if value % 100 else ""
-        return f"{ONES[value // 100]} hundred{rest}"
-    if value >= 20:
-        return TENS[value // 10 - 2] + (f"-{ONES[value % 10]}" if value % 10 else "")
-    return ONES[value]
 
 
 def _expand(rng: random.Random, rule: str) -> str:
