@@ -20,9 +20,9 @@ import torch
 import typer
 
 from indextts.checks import Check
+from indextts.golden import Arrays, GoldenContext
 from indextts.text.golden import check_goldens
 from indextts.v2 import golden_gpt, golden_s2mel, golden_voice
-from indextts.v2.golden import Arrays, GoldenContext
 
 Checker: TypeAlias = Callable[[Arrays, GoldenContext], list[Check]]
 

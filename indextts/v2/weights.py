@@ -1,18 +1,17 @@
 """Checkpoint history in one place: official state-dict key -> key of our modules, or ``None``.
 
 Sources: specification 1.3 and the notes of the reference's state_dict.json. Everything not named
-here keeps its name. ``convert`` applies the mapping, folds weight norm and turns GPT-2's ``[in,
-out]`` matrices; the result is loaded with ``strict=True``.
+here keeps its name. What ``convert`` gives is loaded with ``strict=True``.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 
 from torch import Tensor
 
-Rules = tuple[tuple[str, str | None], ...]
+from indextts import weights
+from indextts.weights import Rules
 
 PARTS: dict[str, Rules] = {
     "gpt": (
@@ -41,38 +40,14 @@ PARTS: dict[str, Rules] = {
 }
 """Part of a checkpoint -> ordered rules: regular expression on the key, replacement or ``None``."""
 
-_GPT2_TRANSPOSED = re.compile(r"\.(c_attn|c_proj|c_fc)\.weight$")
-
 
 def map_key(part: str, key: str) -> str | None:
     """Our name for an official ``key`` of ``part``; ``None`` when inference has no use for it."""
-    key = key.removeprefix("module.")
-    for pattern, replacement in PARTS[part]:
-        if replacement is None:
-            if re.search(pattern, key):
-                return None
-        else:
-            key = re.sub(pattern, replacement, key)
-    return key
+    return weights.map_key(PARTS[part], key)
 
 
 def convert(
     part: str, tensors: Mapping[str, Tensor], keep: Callable[[str], bool] = lambda key: True
 ) -> dict[str, Tensor]:
-    """Official tensors of ``part`` as a state dict for our module.
-
-    Weight-norm pairs become one ``weight = g * v / ||v||`` (norm over all axes but 0), GPT-2
-    matrices are transposed to ``[out, in]``. ``keep`` may leave out more of our keys (layers
-    never run).
-    """
-    mapped: dict[str, Tensor] = {}
-    for key, tensor in tensors.items():
-        ours = map_key(part, key)
-        if ours is not None and keep(ours):
-            mapped[ours] = tensor.t() if part == "gpt" and _GPT2_TRANSPOSED.search(key) else tensor
-    for key in [k for k in mapped if k.endswith(".weight_g")]:
-        stem = key.removesuffix("_g")
-        g, v = mapped.pop(key), mapped.pop(f"{stem}_v")
-        norm = v.flatten(1).norm(dim=1).reshape(g.shape)
-        mapped[stem] = v * (g / norm)
-    return mapped
+    """Official tensors of ``part`` as a state dict for our module, as ``weights.convert`` does."""
+    return weights.convert(PARTS[part], tensors, keep, gpt2=part == "gpt")

@@ -12,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from indextts import parity
-from indextts.v2.fill import fill
+from indextts.fill import fill
 
 SHARED = Path(__file__).parents[2] / "../shared/reference"
 app = typer.Typer()

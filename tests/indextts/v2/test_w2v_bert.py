@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from indextts.v2.golden import capture
+from indextts.golden import capture
 from indextts.v2.golden_voice import check_w2v_bert
 from indextts.v2.w2v_bert import W2vBert
 from tests.indextts.v2.goldens import (
