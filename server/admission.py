@@ -5,8 +5,29 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from starlette.types import Scope
 
 from streaming.errors import Draining, Overloaded
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Caller:
+    """Whose request it is; a higher ``priority`` leaves the queue first."""
+
+    key_id: str = "anonymous"
+    priority: int = 0
+
+
+ANONYMOUS = Caller()
+"""Everybody, where no keys are asked for."""
+
+
+def caller_of(scope: Scope) -> Caller:
+    """Who the authentication in front of all routes found behind a connection."""
+    caller: Caller = scope.get("state", {}).get("caller", ANONYMOUS)
+    return caller
 
 
 class Admission:
@@ -27,7 +48,7 @@ class Admission:
         return Draining("the server is shutting down", retry_after_s=self._retry_after_s)
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
+    async def place(self, caller: Caller = ANONYMOUS) -> AsyncIterator[None]:
         """Hold a place, after waiting for it if need be.
 
         Raises ``Draining``, and ``Overloaded`` when all seats are taken. Cancelled while waiting,

@@ -1,4 +1,4 @@
-"""The Starlette application: routes, request ids, errors."""
+"""The Starlette application: the routes of all doors, request ids, errors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict
 from typing import Any
 
 from starlette.applications import Starlette
@@ -17,20 +16,15 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server import encoding, websocket
+from server import http, operations, voices_api, websocket
 from server.config import Settings
-from server.http import error_response, speech
+from server.http import error_response
 from server.service import SynthesisService
 from streaming.errors import Internal, SpeechError
-from streaming.fields import SAMPLE_RATES_HZ
-from streaming.request import EMOTIONS
 
 logger = logging.getLogger(__name__)
-
-OWNER = "indextts-stream"
 
 _REQUEST_ID = re.compile(r"[\w.-]{1,128}", re.ASCII)
 
@@ -44,17 +38,7 @@ def create_app(service: SynthesisService[Any], settings: Settings) -> Starlette:
             yield
 
     app = Starlette(
-        routes=[
-            WebSocketRoute("/v1/audio/speech/stream", websocket.speech_stream),
-            Route("/v1/audio/speech", speech, methods=["POST"]),
-            Route("/v1/audio/voices", voices),
-            Route("/v1/audio/models", models),
-            Route("/v1/models", models),
-            Route("/v1/capabilities", capabilities),
-            Route("/v1/", hello),
-            Route("/healthz", hello),
-            Route("/readyz", ready),
-        ],
+        routes=[*websocket.ROUTES, *http.ROUTES, *voices_api.ROUTES, *operations.ROUTES],
         middleware=[Middleware(RequestId)],
         exception_handlers={
             SpeechError: _speech_error,
@@ -67,73 +51,6 @@ def create_app(service: SynthesisService[Any], settings: Settings) -> Starlette:
     app.state.settings = settings
     app.state.created_s = int(time.time())
     return app
-
-
-async def voices(request: Request) -> Response:
-    """``GET /v1/audio/voices``."""
-    catalog = _service(request).catalog
-    listed = [
-        {
-            "id": speaker.name,
-            "name": speaker.name,
-            "description": speaker.description,
-            "language": speaker.language,
-            "aliases": list(speaker.aliases),
-            "default": speaker is catalog.default,
-            **({"unavailable": speaker.unavailable} if speaker.unavailable else {}),
-            **({"warnings": list(speaker.warnings)} if speaker.warnings else {}),
-        }
-        for speaker in catalog.speakers
-    ]
-    return JSONResponse({"voices": listed}, headers={"ETag": f'"{catalog.etag}"'})
-
-
-async def models(request: Request) -> Response:
-    """``GET /v1/models``, as OpenAI lists them."""
-    model = {
-        "id": _service(request).info.name,
-        "object": "model",
-        "created": request.app.state.created_s,
-        "owned_by": OWNER,
-    }
-    return JSONResponse({"object": "list", "data": [model]})
-
-
-async def capabilities(request: Request) -> Response:
-    """``GET /v1/capabilities``: what can be asked for, and the published limits."""
-    service = _service(request)
-    info = service.info
-    return JSONResponse(
-        {
-            "model": info.name,
-            "version": info.version,
-            "sample_rate": info.sample_rate_hz,
-            "sample_rates": list(SAMPLE_RATES_HZ),
-            "languages": list(info.languages),
-            "formats": {"http": list(encoding.FORMATS), "websocket": list(websocket.FORMATS)},
-            "emotions": list(EMOTIONS),
-            "timestamps": False,
-            "resume": False,
-            "chunk_tokens": {
-                "first": info.first_chunk_tokens,
-                "default": info.max_chunk_tokens,
-                "limit": info.limit_tokens,
-            },
-            "limits": asdict(service.settings.limits),
-            "voices_etag": service.catalog.etag,
-        }
-    )
-
-
-async def hello(_: Request) -> Response:
-    """The process is alive; nothing else is promised."""
-    return JSONResponse({"status": "ok"})
-
-
-async def ready(request: Request) -> Response:
-    """``GET /readyz``: 200 when warm and not draining."""
-    state = _service(request).state
-    return JSONResponse({"status": state}, 200 if state == "ready" else 503)
 
 
 class RequestId:
@@ -157,11 +74,6 @@ class RequestId:
             await send(message)
 
         await self._app(scope, receive, send_with_id)
-
-
-def _service(request: Request) -> SynthesisService[Any]:
-    service: SynthesisService[Any] = request.app.state.service
-    return service
 
 
 def _speech_error(request: Request, error: Exception) -> Response:

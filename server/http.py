@@ -13,8 +13,10 @@ from typing import IO, Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
+from server.admission import caller_of
 from server.encoding import content_type, make_encoder
 from server.errors import ANSWERS, error_body, error_headers
 from server.feed import TextFeed
@@ -77,6 +79,7 @@ class SpeechResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until the end, or until the client is gone."""
         self._send_raw = send
+        self._caller = caller_of(scope)
         work = asyncio.create_task(self._respond(scope, receive), name=self._job.request_id)
         watch = asyncio.create_task(_gone(receive), name=f"{self._job.request_id} watch")
         try:
@@ -115,7 +118,8 @@ class SpeechResponse(Response):
         encoder = await asyncio.to_thread(make_encoder, job.config.format, job.sample_rate_hz)
         heard = False
         feed = TextFeed.whole(job.text)
-        async with aclosing(self._service.speak(job.request_id, job.config, feed)) as events:
+        speech = self._service.speak(job.request_id, job.config, feed, caller=self._caller)
+        async with aclosing(speech) as events:
             async for event in events:
                 if isinstance(event, ChunkDone):
                     self._spent_tokens += event.report.codes
@@ -237,3 +241,7 @@ async def _or_every(pieces: AsyncGenerator[bytes], pause_s: float) -> AsyncGener
 
 async def _next(pieces: AsyncGenerator[bytes]) -> bytes | None:
     return await anext(pieces, None)
+
+
+ROUTES: list[BaseRoute] = [Route("/v1/audio/speech", speech, methods=["POST"])]
+"""This door's."""

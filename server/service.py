@@ -11,7 +11,7 @@ from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Generic
 
-from server.admission import Admission
+from server.admission import ANONYMOUS, Admission, Caller
 from server.config import Settings
 from server.feed import TextFeed
 from speakers.catalog import Catalog
@@ -123,7 +123,13 @@ class SynthesisService(Generic[VoiceT]):
         self._pipeline.chunker(config.request(request_id="", voice="", seed=0))
 
     async def speak(
-        self, request_id: str, config: SpeechConfig, feed: TextFeed, brake: Brake | None = None
+        self,
+        request_id: str,
+        config: SpeechConfig,
+        feed: TextFeed,
+        brake: Brake | None = None,
+        *,
+        caller: Caller = ANONYMOUS,
     ) -> AsyncGenerator[Event, None]:
         """The events of one text; wait in line if need be. Close it (``aclosing``) to cancel.
 
@@ -135,7 +141,7 @@ class SynthesisService(Generic[VoiceT]):
         try:
             self.catalog.resolve(config.voice)  # nobody waits in line to hear of a wrong name
             async with (
-                self.admission.place(),
+                self.admission.place(caller),
                 aclosing(self._spoken(request_id, config, feed, brake)) as events,
             ):
                 waited_ms = (time.monotonic() - arrived_s) * 1000

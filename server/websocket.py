@@ -10,8 +10,10 @@ from contextlib import aclosing, suppress
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from server.admission import caller_of
 from server.errors import close_code
 from server.feed import TextFeed
 from server.service import SynthesisService
@@ -191,7 +193,9 @@ class _Connection:
 
     async def _speak(self, begin: Begin, feed: TextFeed, brake: Brake) -> None:
         """Run a pipeline and hand its events to the session."""
-        speech = self._service.speak(begin.request_id, begin.config, feed, brake)
+        speech = self._service.speak(
+            begin.request_id, begin.config, feed, brake, caller=caller_of(self._websocket.scope)
+        )
         try:
             async with aclosing(speech) as events:
                 async for event in events:
@@ -218,3 +222,7 @@ class _Connection:
         dry_at_s = max(now_s, self._dry_at_s.get(audio.context, 0.0)) + audio.duration_s
         self._dry_at_s[audio.context] = dry_at_s
         await asyncio.sleep(dry_at_s - now_s - audio.max_lead_s)
+
+
+ROUTES: list[BaseRoute] = [WebSocketRoute("/v1/audio/speech/stream", speech_stream)]
+"""This door's."""

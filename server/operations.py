@@ -1,0 +1,81 @@
+"""What operators and clients ask before they speak: is it alive, ready, and what can it do."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from server import encoding, websocket
+from server.service import SynthesisService
+from streaming.fields import SAMPLE_RATES_HZ
+from streaming.request import EMOTIONS
+
+OWNER = "indextts-stream"
+
+
+async def models(request: Request) -> Response:
+    """``GET /v1/models``, as OpenAI lists them."""
+    model = {
+        "id": service_of(request).info.name,
+        "object": "model",
+        "created": request.app.state.created_s,
+        "owned_by": OWNER,
+    }
+    return JSONResponse({"object": "list", "data": [model]})
+
+
+async def capabilities(request: Request) -> Response:
+    """``GET /v1/capabilities``: what can be asked for, and the published limits."""
+    service = service_of(request)
+    info = service.info
+    return JSONResponse(
+        {
+            "model": info.name,
+            "version": info.version,
+            "sample_rate": info.sample_rate_hz,
+            "sample_rates": list(SAMPLE_RATES_HZ),
+            "languages": list(info.languages),
+            "formats": {"http": list(encoding.FORMATS), "websocket": list(websocket.FORMATS)},
+            "emotions": list(EMOTIONS),
+            "timestamps": False,
+            "resume": False,
+            "chunk_tokens": {
+                "first": info.first_chunk_tokens,
+                "default": info.max_chunk_tokens,
+                "limit": info.limit_tokens,
+            },
+            "limits": asdict(service.settings.limits),
+            "voices_etag": service.catalog.etag,
+        }
+    )
+
+
+async def hello(_: Request) -> Response:
+    """The process is alive; nothing else is promised."""
+    return JSONResponse({"status": "ok"})
+
+
+async def ready(request: Request) -> Response:
+    """``GET /readyz``: 200 when warm and not draining."""
+    state = service_of(request).state
+    return JSONResponse({"status": state}, 200 if state == "ready" else 503)
+
+
+def service_of(request: Request) -> SynthesisService[Any]:
+    """The engine room behind a request."""
+    service: SynthesisService[Any] = request.app.state.service
+    return service
+
+
+ROUTES: list[BaseRoute] = [
+    Route("/v1/audio/models", models),
+    Route("/v1/models", models),
+    Route("/v1/capabilities", capabilities),
+    Route("/v1/", hello),
+    Route("/healthz", hello),
+    Route("/readyz", ready),
+]
