@@ -17,14 +17,13 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import Receive, Scope, Send
 
 from server.admission import caller_of
-from server.encoding import content_type, make_encoder
+from server.encoding import HEAD_BYTES, content_type, make_encoder, sealed
 from server.errors import ANSWERS, error_body, error_headers
 from server.feed import TextFeed
 from server.jobs import SpeechJob, read_job
 from server.service import SynthesisService
 from streaming.errors import BadMessage, EmptyInput, SpeechError, TextTooLong
 from streaming.events import AudioFrame, ChunkDone
-from streaming.wav import HEADER_BYTES, wav_header
 from streaming.wire import parse_json
 
 logger = logging.getLogger(__name__)
@@ -74,6 +73,7 @@ class SpeechResponse(Response):
         self._job = job
         self._sent = False
         self._spent_tokens = 0
+        self._samples = 0
         self.background = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -116,7 +116,6 @@ class SpeechResponse(Response):
         """Encoded pieces; raises ``EmptyInput`` instead of giving none."""
         job = self._job
         encoder = await asyncio.to_thread(make_encoder, job.config.format, job.sample_rate_hz)
-        heard = False
         feed = TextFeed.whole(job.text)
         speech = self._service.speak(job.request_id, job.config, feed, caller=self._caller)
         async with aclosing(speech) as events:
@@ -124,10 +123,10 @@ class SpeechResponse(Response):
                 if isinstance(event, ChunkDone):
                     self._spent_tokens += event.report.codes
                 elif isinstance(event, AudioFrame):
-                    heard = True
+                    self._samples += event.samples
                     if piece := encoder.encode(event.pcm):
                         yield piece
-        if not heard:
+        if not self._samples:
             raise EmptyInput("there is nothing to speak", param="input")
         if piece := encoder.finish():
             yield piece
@@ -160,16 +159,16 @@ class SpeechResponse(Response):
 
     async def _send_whole(self) -> None:
         """Collect on disk beyond a few megabytes, so that long texts do not fill the memory."""
-        wav = self._job.config.format == "wav"
+        job = self._job
         with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
             async with aclosing(self._audio()) as pieces:
                 async for piece in pieces:
                     spool.write(piece)
             size = spool.tell()
-            if wav:
-                spool.seek(0)
-                header = wav_header(self._job.sample_rate_hz, size - HEADER_BYTES)
-                spool.write(header)
+            spool.seek(0)
+            head = spool.read(HEAD_BYTES)
+            spool.seek(0)
+            spool.write(sealed(job.config.format, head, job.sample_rate_hz, self._samples))
             await self._head(self._media_type(), size)
             await self._send_file(spool)
         await self._body(b"", last=True)

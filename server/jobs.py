@@ -20,7 +20,7 @@ from streaming.fields import EmotionConfig, SpeechConfig, parse_fields
 from streaming.wire import join_text
 
 PCM_RATE_HZ = 24_000
-"""What OpenAI's clients take ``pcm`` for, whatever rate the model has."""
+"""What OpenAI's clients take ``pcm`` for, whatever rate the model has; Opus knows it, too."""
 
 _SESSION_ONLY = ("encoding", "framing", "max_lead_s")
 
@@ -53,7 +53,7 @@ def read_job(raw: Mapping[str, Any], service: SynthesisService[Any], request_id:
     except UnsupportedFormat as error:
         error.param = "response_format"
         raise
-    if config.sample_rate is None and config.format == "pcm":
+    if config.sample_rate is None and config.format in ("pcm", "opus"):
         config = replace(config, sample_rate=PCM_RATE_HZ)
     sse, streamed = _delivery(raw, config.format)
     return SpeechJob(

@@ -11,6 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from server.encoding import FORMATS
 from streaming.errors import SynthesisFailed
 from tests.fakes import ToneScript
 from tests.live.peers import nothing_left
@@ -27,7 +28,7 @@ async def room(tmp_path: Path) -> AsyncIterator[Room]:
         yield room
 
 
-@pytest.mark.parametrize("audio_format", ["pcm", "wav", "mp3"])
+@pytest.mark.parametrize("audio_format", FORMATS)
 @pytest.mark.parametrize("stream_format", ["audio", "sse"])
 async def test_the_first_byte_comes_before_the_last_chunk_is_made(
     room: Room, audio_format: str, stream_format: str
