@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-SPECIAL_PROMPT_ROWS = 2
-"""Speed embeddings between the conditioning and the text."""
+SPEED_ROWS = 2
+"""Speed embeddings between the conditioning and the text, in models with an emotion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +27,10 @@ class ConditionSizes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GptSizes:
-    """The GPT-2 stack, its vocabularies and its conditioning (specification 6.4)."""
+    """The GPT-2 stack, its vocabularies and its conditioning (specification 6.4).
+
+    IndexTTS 1 has no ``emotion``.
+    """
 
     width: int
     layers: int
@@ -41,14 +44,15 @@ class GptSizes:
     start_code: int
     stop_code: int
     speaker: ConditionSizes
-    emotion: ConditionSizes
+    emotion: ConditionSizes | None = None
 
     @property
     def max_prompt(self) -> int:
         """Positions of the longest prompt: conditioning, speed, text with start and stop, start
         code.
         """
-        return self.speaker.latents + SPECIAL_PROMPT_ROWS + self.max_text_tokens + 2 + 1
+        speed = 0 if self.emotion is None else SPEED_ROWS
+        return self.speaker.latents + speed + self.max_text_tokens + 2 + 1
 
     @property
     def max_positions(self) -> int:

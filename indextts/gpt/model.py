@@ -1,7 +1,7 @@
 """The autoregressive model: recordings and text in, codes and their states out (specification 6).
 
-``CodeGpt`` is what an engine needs; ``EmotiveGpt`` adds what IndexTTS-2 computes from recordings.
-Parameter names are the official ones.
+``CodeGpt`` is what an engine needs; ``SpeakerGpt`` adds what a speaker's recording gives,
+``EmotiveGpt`` what IndexTTS-2 computes besides. Parameter names are the official ones.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from indextts.blocks.conformer import Conformer
 from indextts.blocks.perceiver import PerceiverResampler
 from indextts.gpt.backbone import Attend, Backbone, attend_causally
-from indextts.gpt.config import ConditionSizes, GptSizes
+from indextts.gpt.config import SPEED_ROWS, ConditionSizes, GptSizes
 from indextts.tensors import Features
 
 
@@ -67,24 +67,33 @@ class CodeGpt(nn.Module):
         return states
 
 
-class EmotiveGpt(CodeGpt):
-    """``CodeGpt`` conditioned on a speaker's recording and on an emotion's."""
+class SpeakerGpt(CodeGpt):
+    """``CodeGpt`` conditioned on a speaker's recording."""
 
     def __init__(self, sizes: GptSizes) -> None:
         super().__init__(sizes)
-        width = sizes.width
         self.conditioning_encoder = _conformer(sizes.speaker)
         self.perceiver_encoder = _perceiver(sizes.speaker)
+
+    def conditioning(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Speaker latents: ``[B, T, F]`` of true ``lengths [B]`` -> ``[B, latents, C]``."""
+        conds: Tensor = self.perceiver_encoder(*self.conditioning_encoder(features, lengths))
+        return conds
+
+
+class EmotiveGpt(SpeakerGpt):
+    """``SpeakerGpt`` conditioned on an emotion's recording too; ``sizes`` must have an emotion."""
+
+    def __init__(self, sizes: GptSizes) -> None:
+        super().__init__(sizes)
+        if sizes.emotion is None:
+            raise ValueError("the sizes of an EmotiveGpt need an emotion")
+        width = sizes.width
         self.emo_conditioning_encoder = _conformer(sizes.emotion)
         self.emo_perceiver_encoder = _perceiver(sizes.emotion)
         self.emovec_layer = nn.Linear(sizes.emotion.out_width, width)
         self.emo_layer = nn.Linear(width, width)
-        self.speed_emb = nn.Embedding(2, width)
-
-    def conditioning(self, features: Features, lengths: Tensor | None = None) -> Tensor:
-        """Speaker latents: ``[B, T, F]`` of true ``lengths [B]`` -> ``[B, latents, C]``."""
-        conds: Tensor = self.perceiver_encoder(*self.conditioning_encoder(features, lengths))
-        return conds
+        self.speed_emb = nn.Embedding(SPEED_ROWS, width)
 
     def emotion_vector(self, features: Features, lengths: Tensor | None = None) -> Tensor:
         """Emotion of a recording: ``[B, T, F]`` of true ``lengths [B]`` -> ``[B, C]``."""

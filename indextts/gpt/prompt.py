@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from indextts.gpt.model import EmotiveGpt
+from indextts.gpt.model import CodeGpt, EmotiveGpt
 from indextts.tensors import Codes, Latents, Prompt
 
 
@@ -25,20 +25,32 @@ def build_prompt(model: EmotiveGpt, conds: Tensor, emotion: Tensor, text_ids: Te
 
     Raises ``ValueError`` when there are more text tokens than the model has positions for.
     """
+    return frame_text(model, condition_prefix(model, conds, emotion), text_ids)
+
+
+def frame_text(
+    model: CodeGpt, prefix: Tensor, text_ids: Tensor, *, stop_text: bool = True
+) -> Prompt:
+    """The text between its start and stop tokens, after ``prefix`` and before the start code.
+
+    ``prefix [1, N, C]``, ids int64 ``[1, L]`` -> ``[1, N + L + 3, C]``, one less without
+    ``stop_text``. Raises ``ValueError`` when there are more text tokens than positions for them.
+    """
     sizes = model.sizes
     if text_ids.shape[1] > sizes.max_text_tokens:
         raise ValueError(f"{text_ids.shape[1]} text tokens; at most {sizes.max_text_tokens} fit")
-    framed = F.pad(F.pad(text_ids, (1, 0), value=sizes.start_text), (0, 1), value=sizes.stop_text)
+    framed = F.pad(text_ids, (1, 0), value=sizes.start_text)
+    framed = F.pad(framed, (0, 1), value=sizes.stop_text) if stop_text else framed
     start = text_ids.new_full((text_ids.shape[0], 1), sizes.start_code)
     parts = (
-        condition_prefix(model, conds, emotion),
+        prefix,
         model.embed_text(framed),
         model.embed_codes(start, torch.zeros_like(start)),
     )
     return Prompt(torch.cat(parts, dim=1))
 
 
-def latent_pass(model: EmotiveGpt, prompt: Prompt, codes: Codes) -> Latents:
+def latent_pass(model: CodeGpt, prompt: Prompt, codes: Codes) -> Latents:
     """The states that predict each code, by one pass over prompt and codes.
 
     ``prompt [1, P, C]``, ``codes [1, S]`` -> float32 ``[1, S, C]``. Equal to the states an engine
