@@ -83,14 +83,14 @@ def _after_mark(core: str, space: str, after: str) -> Cut:
         return Cut.CLAUSE
     if mark == "、" or (space and not mark.isdigit()):
         return Cut.WORD
-    return Cut.CHARACTER if space or (_is_wide(mark) and _is_wide(after)) else Cut.NEVER
+    return Cut.CHARACTER if space or (is_wide(mark) and is_wide(after)) else Cut.NEVER
 
 
 def _after_dot(core: str, space: str, after: str) -> Cut:
     """A dot ends a sentence, an abbreviation or neither."""
     word = core.split()[-1].lstrip(_OPENING).lower()
     bare = word.rstrip(".")
-    if after and not space and not _is_wide(after):
+    if after and not space and not is_wide(after):
         return Cut.NEVER
     if _TITLES.fullmatch(bare):
         return Cut.NEVER
@@ -103,7 +103,7 @@ def _after_dot(core: str, space: str, after: str) -> Cut:
     return Cut.SENTENCE
 
 
-def _is_wide(character: str) -> bool:
+def is_wide(character: str) -> bool:
     """Whether its script is written without spaces; full-width letters and digits are not."""
     return bool(character) and (
         "\u2e80" <= character <= "\ua4cf"
@@ -166,7 +166,7 @@ class Lexer:
             self._close_run()
             if self._last and len(self._last.space) < _LONGEST_SPACE:
                 self._last.space += character
-        elif _is_wide(character):
+        elif is_wide(character):
             self._close_run()
             if not (character in _WIDE_MARKS and self._glue(character)):
                 self._begin(character, self.offset)
@@ -185,7 +185,7 @@ class Lexer:
         run = "".join(self._run)
         self._run.clear()
         start = self.offset - len(run)
-        while run and self._last and _is_wide(self._last.text[-1]) and self._glue(run[0]):
+        while run and self._last and is_wide(self._last.text[-1]) and self._glue(run[0]):
             run, start = run[1:], start + 1
         if run:
             self._begin(run, start)
