@@ -20,7 +20,7 @@ from server.service import SynthesisService
 from server.transport import release
 from streaming.effects import Audio, Begin, Close, Effect, Feed, Finish, Flush, Send, Stop
 from streaming.errors import Internal, Overloaded, SpeechError, Stalled
-from streaming.session import Session
+from streaming.session import Limits, Session
 from streaming.speech import Brake
 from streaming.wire import SessionCreated, encode
 
@@ -47,24 +47,22 @@ class _Speech:
 async def speech_stream(websocket: WebSocket) -> None:
     """``/v1/audio/speech/stream``."""
     service: SynthesisService[Any] = websocket.app.state.service
-    await websocket.accept()
-    service.sessions += 1
-    try:
-        await _Connection(service, websocket).run()
-    finally:
-        service.sessions -= 1
+    await Connection(service, websocket, service.settings.limits).serve()
 
 
-class _Connection:
+class Connection:
     """One socket. Effects are carried out in order; the outbox is the only way to the peer.
 
-    Audio waits until the outbox is empty, so at most one frame per context is ever unsent.
+    Audio waits until the outbox is empty, so at most one frame per context is ever unsent. Another
+    dialect is a subclass that translates what comes (``take``) and what goes (``put``).
     """
 
-    def __init__(self, service: SynthesisService[Any], websocket: WebSocket) -> None:
+    def __init__(
+        self, service: SynthesisService[Any], websocket: WebSocket, limits: Limits
+    ) -> None:
         self._service = service
         self._websocket = websocket
-        self._limits = service.settings.limits
+        self._limits = limits
         self._id = secrets.token_hex(8)
         self._outbox: asyncio.Queue[str | bytes | Close] = asyncio.Queue()
         self._speeches: dict[int, _Speech] = {}
@@ -82,8 +80,33 @@ class _Connection:
             now_s=time.monotonic(),
         )
 
-    async def run(self) -> None:
-        """Serve until either side closes; nothing of the connection outlives this."""
+    def take(self, data: str | bytes) -> None:
+        """A message of the peer."""
+        self.receive(data)
+
+    def receive(self, data: str | bytes) -> None:
+        """A message of the native protocol."""
+        self._carry_out(self._session.receive(data, time.monotonic()))
+
+    def put(self, effect: Send | Audio) -> None:
+        """Say something to the peer."""
+        payload = effect.message if isinstance(effect, Send) else effect.payload
+        self.say(payload if isinstance(payload, bytes) else encode(payload))
+
+    def say(self, data: str | bytes) -> None:
+        """Put a message into the outbox."""
+        self._outbox.put_nowait(data)
+
+    async def serve(self) -> None:
+        """Accept and serve until either side closes; nothing of the connection outlives this."""
+        await self._websocket.accept()
+        self._service.sessions += 1
+        try:
+            await self._run()
+        finally:
+            self._service.sessions -= 1
+
+    async def _run(self) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
@@ -109,7 +132,7 @@ class _Connection:
             if data is None:
                 data = message.get("bytes") or b""
             try:
-                self._carry_out(self._session.receive(data, time.monotonic()))
+                self.take(data)
             except Exception:
                 logger.exception("session %s failed", self._id)
                 error = Internal("something went wrong", request_id=self._id)
@@ -166,11 +189,8 @@ class _Connection:
     def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
             match effect:
-                case Send(message=message):
-                    self._outbox.put_nowait(encode(message))
-                case Audio(payload=payload):
-                    raw = payload if isinstance(payload, bytes) else encode(payload)
-                    self._outbox.put_nowait(raw)
+                case Send() | Audio():
+                    self.put(effect)
                 case Begin(context=number):
                     feed, brake = TextFeed(), Brake()
                     task = self._group.create_task(
