@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Generic
 
 from server.admission import ANONYMOUS, Admission, Caller
+from server.casting import Casting, Part
 from server.config import Settings
 from server.feed import TextFeed
+from server.references import References
 from speakers.catalog import Catalog
-from speakers.recording import load_recording
 from speakers.voices import VoiceCache
 from streaming.errors import BadConfig, EngineFailed, Internal, SpeechError, UnsupportedFormat
 from streaming.events import AudioFrame, Event, SpeechDone
 from streaming.fields import SpeechConfig
 from streaming.pipeline import SpeechPipeline
-from streaming.request import SynthesisRequest
-from streaming.speech import Brake, ModelInfo, SpeechModel, VoiceT
+from streaming.speech import Brake, ModelInfo, Recording, SpeechModel, VoiceT
 
 logger = logging.getLogger(__name__)
 
@@ -31,13 +30,6 @@ _RECOVERY_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
 async def _nothing() -> None:
     """Stand in for a step that a model does not need."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Cast(Generic[VoiceT]):
-    request: SynthesisRequest
-    voice: VoiceT
-    emotion_voice: VoiceT | None
 
 
 class SynthesisService(Generic[VoiceT]):
@@ -58,12 +50,20 @@ class SynthesisService(Generic[VoiceT]):
         stop: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
         self.catalog = catalog
+        self.references = References(
+            hosts=settings.reference_hosts,
+            folders=settings.reference_dirs,
+            timeout_s=settings.reference_timeout_s,
+        )
         self.settings = settings
         self.sessions = 0
         self.warmed = asyncio.Event()
         self._model = model
         self._pipeline = pipeline
         self._voices = voices
+        self._casting = Casting(
+            catalog=catalog, voices=voices, references=self.references, model=model
+        )
         self._start = start
         self._stop = stop
         self._warming: asyncio.Task[None] | None = None
@@ -113,10 +113,9 @@ class SynthesisService(Generic[VoiceT]):
     def check(self, config: SpeechConfig, formats: tuple[str, ...]) -> None:
         """Raise ``BadConfig`` or ``UnsupportedFormat`` for what this model cannot serve."""
         info = self._model.info
+        self._casting.check(config)
         if config.format not in formats:
             raise UnsupportedFormat(f"format must be one of {', '.join(formats)}", param="format")
-        if config.speed != 1.0:
-            raise BadConfig("speed is not offered by this server", param="speed")
         languages = info.languages
         if config.language is not None and config.language.split("-")[0].lower() not in languages:
             raise BadConfig(f"language must be one of {', '.join(languages)}", param="language")
@@ -130,19 +129,22 @@ class SynthesisService(Generic[VoiceT]):
         brake: Brake | None = None,
         *,
         caller: Caller = ANONYMOUS,
+        recordings: Sequence[Recording] | None = None,
     ) -> AsyncGenerator[Event, None]:
         """The events of one text; wait in line if need be. Close it (``aclosing``) to cancel.
 
+        ``recordings`` speak instead of the configuration's voice.
         Pulling ``brake`` first makes sure that no work begins until it is closed.
 
         Raises ``SpeechError`` and nothing else.
         """
         arrived_s = time.monotonic()
         try:
-            self.catalog.resolve(config.voice)  # nobody waits in line to hear of a wrong name
+            # Nobody waits in line to hear of a wrong name.
+            part = self._casting.part(request_id, config, recordings)
             async with (
                 self.admission.place(caller),
-                aclosing(self._spoken(request_id, config, feed, brake)) as events,
+                aclosing(self._spoken(part, feed, brake)) as events,
             ):
                 waited_ms = (time.monotonic() - arrived_s) * 1000
                 async for event in events:
@@ -157,9 +159,9 @@ class SynthesisService(Generic[VoiceT]):
             raise Internal("something went wrong", request_id=request_id) from error
 
     async def _spoken(
-        self, request_id: str, config: SpeechConfig, feed: TextFeed, brake: Brake | None
+        self, part: Part, feed: TextFeed, brake: Brake | None
     ) -> AsyncGenerator[Event, None]:
-        cast = await self._cast(request_id, config)
+        cast = await self._casting.cast(part)
         chunker = self._pipeline.chunker(cast.request)
         flush_after_s = cast.request.chunking.flush_after_ms / 1000
         async with (
@@ -176,33 +178,6 @@ class SynthesisService(Generic[VoiceT]):
         ):
             async for event in events:
                 yield event
-
-    async def _cast(self, request_id: str, config: SpeechConfig) -> _Cast[VoiceT]:
-        """Resolve names and recordings: who says it and whose emotion it has."""
-        speaker = self.catalog.resolve(config.voice)
-        request = config.request(
-            request_id=request_id, voice=speaker.name, seed=secrets.randbits(31)
-        )
-        if request.language is None and len(self.info.languages) == 1:
-            # A text of digits alone would else be read in a language the model does not speak.
-            request = replace(request, language=self.info.languages[0])
-        emotion_voice: VoiceT | None = None
-        reference = config.emotion.reference
-        try:
-            if isinstance(reference, bytes):
-                loaded = await asyncio.to_thread(load_recording, reference)
-                emotion_voice = await self._voices.get_recordings((loaded.recording,))
-                key = loaded.recording.sha256
-            elif reference is not None:
-                emotion_voice = await self._voices.get(reference)
-                key = self.catalog.resolve(reference).key
-        except SpeechError as error:
-            error.param = "emotion.reference"
-            raise
-        if reference is not None:
-            request = replace(request, emotion=replace(request.emotion, reference=key))
-        voice = await self._voices.get(speaker.name)
-        return _Cast(request=request, voice=voice, emotion_voice=emotion_voice)
 
     async def _warm(self) -> None:
         """Encode the first voice and speak once, so that nobody else pays for it."""

@@ -7,9 +7,9 @@ them. Nothing here knows messages or routes.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -25,6 +25,9 @@ from streaming.request import EMOTIONS, Chunking, Emotion, Sampling, SynthesisRe
 MAX_REFERENCE_BYTES = 2_000_000
 """Largest emotion recording inside a message, decoded."""
 
+MAX_PLACE_CHARS = 2_048
+"""Longest path or URL of a recording."""
+
 SAMPLE_RATES_HZ = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 """Rates on offer."""
 
@@ -38,11 +41,14 @@ Check: TypeAlias = Callable[[str, object], object]
 """Takes a field's dotted name and its raw value, gives the checked value or raises InputError."""
 
 _NAME = re.compile(r"[^\x00-\x1f\x7f/\\:]{1,64}")
+_SHORT_CHARS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmotionConfig:
-    """How it should sound, as asked: ``reference`` is a speaker's name or a recording's bytes."""
+    """How it should sound, as asked: ``reference`` is a speaker's name, a recording's
+    bytes, or a path or URL.
+    """
 
     vector: tuple[float, ...] | None = None
     text: str | None = None
@@ -205,23 +211,25 @@ def _vector(name: str, value: object) -> tuple[float, ...]:
     return tuple(check(name, item) for item in value)
 
 
+def is_place(reference: str) -> bool:
+    """Whether a reference names a file or URL rather than a speaker."""
+    return not _NAME.fullmatch(reference)
+
+
 def _reference(name: str, value: object) -> str | bytes:
-    """A speaker's name or base64 audio; a path or URL is refused, never opened."""
+    """A speaker's name, base64 audio, or a place (``is_place``), which nothing here opens."""
     if not isinstance(value, str) or not value:
         raise _refuse(name, "must be a voice or base64 audio")
-    if value.isprintable() and _NAME.fullmatch(value):
-        return value
     encoded = value.partition(",")[2] if value.startswith("data:") else value
     if len(encoded) > MAX_REFERENCE_BYTES * 4 // 3 + 4:
         raise _refuse(name, f"is larger than {MAX_REFERENCE_BYTES} bytes", BadRecording)
-    try:
-        recording = base64.b64decode(encoded, validate=True)
-    except (binascii.Error, ValueError):
-        raise _refuse(name, "may not be a path or URL", ReferenceRefused) from None
     # "/etc/passwd" has base64's alphabet, but nothing this short is a recording.
-    if len(encoded) <= 64:
-        raise _refuse(name, "may not be a path or URL", ReferenceRefused)
-    return recording
+    if len(encoded) > _SHORT_CHARS:
+        with suppress(ValueError):
+            return base64.b64decode(encoded, validate=True)
+    if len(value) > MAX_PLACE_CHARS or not value.isprintable():
+        raise _refuse(name, "may not be this path or URL", ReferenceRefused)
+    return value
 
 
 def _group(table: Mapping[str, Check]) -> Check:
