@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 
-from indextts.engines.base import Generation, SamplingParams
+from indextts.engines.base import Generation, Progress, SamplingParams
 from indextts.engines.decode_batch import DecodeBatch, Row
 from indextts.gpt.model import CodeGpt
 from indextts.tensors import Prompt
@@ -53,6 +53,7 @@ class _Request:
     prompt: Prompt
     urgency: Urgency
     row: Row
+    progress: Progress | None = None
     joined: bool = False
     result: asyncio.Future[Generation] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
@@ -128,7 +129,12 @@ class TorchEngine:
         await self.close()
 
     async def generate(
-        self, request_id: str, prompt: Prompt, params: SamplingParams, urgency: Urgency
+        self,
+        request_id: str,
+        prompt: Prompt,
+        params: SamplingParams,
+        urgency: Urgency,
+        progress: Progress | None = None,
     ) -> Generation:
         """Codes and latents for one prompt ``[1, P, C]``; cancelling the caller frees the place.
 
@@ -141,7 +147,9 @@ class TorchEngine:
         if sum(not request.joined for request in self._requests.values()) >= self._waiting:
             raise Overloaded("too many requests are waiting", retry_after_s=_RETRY_AFTER_S)
         row = Row(params=params)
-        request = _Request(request_id=request_id, prompt=prompt, urgency=urgency, row=row)
+        request = _Request(
+            request_id=request_id, prompt=prompt, urgency=urgency, row=row, progress=progress
+        )
         self._requests[request_id] = request
         self._wake.set()
         try:
@@ -222,9 +230,13 @@ class TorchEngine:
             self._deliver(request)
 
     def _deliver(self, request: _Request) -> None:
-        """Hand over the outcome of a request that ended, and free its place."""
+        """Tell of the progress of a request; if it ended, hand over its outcome, free its place."""
         row = request.row
-        if not row.ended or row.abandoned or request.result.done():
+        if row.abandoned or request.result.done():
+            return
+        if request.progress is not None:
+            request.progress.grow(row.codes, row.states)
+        if not row.ended:
             return
         del self._requests[request.request_id]
         if row.outcome is not None:

@@ -7,40 +7,21 @@ own defaults.
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from indextts.config import (
+    BaseGptConfig,
+    ConditionModule,
+    DatasetConfig,
+    GeneratorConfig,
+    Section,
+    WritingConfig,
+)
 
 
-class Section(BaseModel):
-    """A section of config.yaml; keys that inference does not need are ignored."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", protected_namespaces=())
-
-
-class ConditionModule(Section):
-    """A conformer encoder with its perceiver (specification 6.1, 6.2)."""
-
-    output_size: int
-    linear_units: int
-    attention_heads: int
-    num_blocks: int
-    perceiver_mult: int = 2
-
-
-class GptConfig(Section):
+class GptConfig(BaseGptConfig):
     """The autoregressive model (specification 6)."""
 
-    model_dim: int
-    layers: int
-    heads: int
-    max_text_tokens: int
-    max_mel_tokens: int
-    number_text_tokens: int
-    number_mel_codes: int
-    start_text_token: int = 0
-    stop_text_token: int = 1
-    start_mel_token: int
-    stop_mel_token: int
-    condition_module: ConditionModule
     emo_condition_module: ConditionModule
 
 
@@ -118,15 +99,10 @@ class S2melConfig(Section):
     wavenet: WavenetConfig
 
 
-class BigvganConfig(Section):
+class BigvganConfig(GeneratorConfig):
     """BigVGAN v2 (specification 8); the file bigvgan/config.json."""
 
     num_mels: int = 80
-    upsample_rates: tuple[int, ...] = (4, 4, 2, 2, 2, 2)
-    upsample_kernel_sizes: tuple[int, ...] = (8, 8, 4, 4, 4, 4)
-    upsample_initial_channel: int = 1536
-    resblock_kernel_sizes: tuple[int, ...] = (3, 7, 11)
-    resblock_dilation_sizes: tuple[tuple[int, ...], ...] = ((1, 3, 5), (1, 3, 5), (1, 3, 5))
     use_tanh_at_final: bool = False
     use_bias_at_final: bool = False
 
@@ -177,13 +153,12 @@ class VocoderConfig(Section):
     name: str = "nvidia/bigvgan_v2_22khz_80band_256x"
 
 
-class InferenceConfig(Section):
+class InferenceConfig(WritingConfig):
     """Defaults of the checkpoint; a request may override the sampling values.
 
     ``normalize_emotion`` treats emotion vectors as upstream's web page does (specification 9): a
-    bias per emotion, then a sum of at most 0.8. ``fold_unknown_letters`` reads letters that a small
-    vocabulary lacks without their accents. ``prompt_s`` is how much of a recording the acoustic
-    model continues at most; each of its steps takes time for these seconds too.
+    bias per emotion, then a sum of at most 0.8. ``prompt_s`` is how much of a recording the
+    acoustic model continues at most; each of its steps takes time for these seconds too.
     ``cfm_temperature`` scales the noise that the mel spectrogram is made from: below 1 a weak model
     is easier to understand.
     """
@@ -193,25 +168,7 @@ class InferenceConfig(Section):
     prompt_s: float = 15.0
     cfg_rate: float = 0.7
     cfg_cache_interval: int = 1
-    temperature: float = 0.8
-    top_k: int = 30
-    top_p: float = 0.8
-    repetition_penalty: float = 10.0
-    max_codes_per_text_token: float = 30.0
-    min_codes_per_text_token: float = 0.0
-    retries: int = 1
     normalize_emotion: bool = False
-    fold_unknown_letters: bool = False
-    first_chunk_tokens: int = 40
-    max_chunk_tokens: int = 120
-    tokens_per_second: float = 6.0
-    languages: tuple[str, ...] = ("en", "zh")
-
-
-class DatasetConfig(Section):
-    """Names of the text side's files."""
-
-    bpe_model: str = "bpe.model"
 
 
 class CheckpointConfig(Section):

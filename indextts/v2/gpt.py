@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from indextts.config import ConditionModule
 from indextts.gpt.config import ConditionSizes, GptSizes
 from indextts.gpt.model import EmotiveGpt
-from indextts.v2.config import ConditioningInput, ConditionModule, GptConfig
+from indextts.v2.config import ConditioningInput, GptConfig
 
 SPEAKER_LATENTS = 32
 EMOTION_LATENTS = 1

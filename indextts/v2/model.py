@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from indextts.engines.base import Engine, Generation, SamplingParams
+from indextts.engines.base import Engine, Generation
 from indextts.gpt.prompt import build_prompt
-from indextts.gpt.sampling import looped_tail
+from indextts.speaking import CodeWriter, Stages, language_of, to_samples
 from indextts.tensors import Codes, Features, Latents, Mel, Prompt
-from indextts.text.language import Language
 from indextts.text.process import FrontendProcess
 from indextts.v2.config import CheckpointConfig
 from indextts.v2.emotion_mixer import EmotionMixer
@@ -26,7 +23,6 @@ from indextts.v2.flow import FlowSampler, FlowState, draw_noise
 from indextts.v2.networks import Networks
 from indextts.v2.regulator import target_length
 from indextts.v2.voice import Voice, VoiceEncoder, fingerprint
-from streaming.errors import SynthesisFailed
 from streaming.request import SynthesisRequest
 from streaming.speech import (
     ChunkReport,
@@ -39,33 +35,10 @@ from streaming.speech import (
     Worker,
 )
 
-T = TypeVar("T")
-
 SLICE_FRAMES = (24, 48, 64)
 """Mel frames per vocoder item: a short first one, so that sound leaves early."""
 
-_SPARE_CODES = 50
-_RUNAWAY_CODES = 100
 _WHENEVER = Urgency(lead_s=lambda: float("inf"))
-
-
-@dataclass(slots=True, kw_only=True)
-class _Stages:
-    """Runs the items of one chunk and sums the seconds of each stage."""
-
-    worker: Worker
-    urgency: Urgency
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    async def run(self, stage: str, work: Callable[[], T]) -> T:
-        def timed() -> T:
-            began = time.perf_counter()
-            with torch.inference_mode():
-                result = work()
-            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - began
-            return result
-
-        return await self.worker.run(timed, self.urgency, name=stage)
 
 
 class IndexTTS2:
@@ -90,11 +63,16 @@ class IndexTTS2:
         self._networks = networks
         self._frontend = frontend
         self._mixer = mixer
-        self._positions = positions
         self._engine = engine
         self._worker = worker
         self._device = networks.cfm.conv1.weight.device
         inference = config.inference
+        self._writer = CodeWriter(
+            engine=engine,
+            defaults=inference,
+            positions=positions,
+            max_codes=config.gpt.max_mel_tokens,
+        )
         self._flow = FlowSampler(
             networks.cfm,
             steps=inference.cfm_steps,
@@ -150,7 +128,7 @@ class IndexTTS2:
         """
         self._mixer.check(request)
         segments = self._frontend.prepare(
-            text, max_tokens=self._info.limit_tokens, language=_language(request.language)
+            text, max_tokens=self._info.limit_tokens, language=language_of(request.language)
         )
         return tuple(
             Prepared(
@@ -177,63 +155,20 @@ class IndexTTS2:
         self, prepared: Prepared, take: Take[Voice]
     ) -> AsyncIterator[Samples | ChunkReport]:
         """Codes, mel, waveform slices, report. Raises ``SynthesisFailed``, ``EngineFailed``."""
-        stages = _Stages(worker=self._worker, urgency=take.urgency)
+        stages = Stages(worker=self._worker, urgency=take.urgency)
         emotion = await stages.run("emotion", partial(self._mixer.mix, take))
         prompt = await stages.run("prompt", partial(self._prompt, prepared, take.voice, emotion))
         began = time.perf_counter()
-        generation, retries = await self._generate(prepared, take, prompt)
+        generation, retries = await self._writer.write(prepared, take, prompt)
         stages.seconds["gpt"] = time.perf_counter() - began
         state = await stages.run("regulator", partial(self._start_flow, generation, take))
         while not self._flow.done(state):
             state = await stages.run("cfm", partial(self._flow.step, state))
         mel = Mel(self._flow.finish(state))
         for work in self._networks.bigvgan.vocode_slices(mel, SLICE_FRAMES):
-            yield await stages.run("vocoder", partial(_samples, work))
+            yield await stages.run("vocoder", partial(to_samples, work))
         yield ChunkReport(
             codes=generation.codes.shape[1], retries=retries, stage_s=dict(stages.seconds)
-        )
-
-    async def _generate(
-        self, prepared: Prepared, take: Take[Voice], prompt: Prompt
-    ) -> tuple[Generation, int]:
-        """Codes that end by themselves; runaways and stumps are tried again with another seed.
-
-        A stump is shorter than any reading of the text; the longest one serves when all are.
-        """
-        inference, stump = self._config.inference, None
-        enough = inference.min_codes_per_text_token * len(prepared.token_ids)
-        for attempt in range(inference.retries + 1):
-            params = self._sampling(prepared, take, attempt, room=self._positions - prompt.shape[1])
-            name = f"{take.request.request_id}/{take.chunk_index}/{attempt}"
-            generation = await self._engine.generate(name, prompt, params, take.urgency)
-            count = generation.codes.shape[1]
-            looped = looped_tail(generation.codes[0].tolist())
-            if not generation.stopped or not count or looped >= _RUNAWAY_CODES:
-                continue
-            if count >= enough:
-                return generation, attempt
-            if stump is None or count > stump.codes.shape[1]:
-                stump = generation
-        if stump is not None:
-            return stump, inference.retries
-        raise SynthesisFailed("the model did not come to an end with this text; try another seed")
-
-    def _sampling(
-        self, prepared: Prepared, take: Take[Voice], attempt: int, room: int
-    ) -> SamplingParams:
-        asked, default = take.request.sampling, self._config.inference
-        budget = int(_SPARE_CODES + len(prepared.token_ids) * default.max_codes_per_text_token)
-
-        def either(value: T | None, otherwise: T) -> T:
-            return otherwise if value is None else value
-
-        return SamplingParams(
-            temperature=either(asked.temperature, default.temperature),
-            top_k=either(asked.top_k, default.top_k),
-            top_p=either(asked.top_p, default.top_p),
-            repetition_penalty=either(asked.repetition_penalty, default.repetition_penalty),
-            seed=_seed(take.request.seed, take.chunk_index, attempt),
-            max_codes=min(budget, room, self._config.gpt.max_mel_tokens),
         )
 
     def _prompt(self, prepared: Prepared, voice: Voice, emotion: Tensor) -> Prompt:
@@ -286,23 +221,3 @@ def _voice_encoder(
         device=networks.cfm.conv1.weight.device,
         prompt_frames=int(config.inference.prompt_s * frames_per_s),
     )
-
-
-def _language(tag: str | None) -> Language | None:
-    """The language of a tag such as ``zh-CN``; ``None`` leaves it to the text."""
-    known: dict[str, Language] = {"zh": "zh", "en": "en"}
-    return known.get((tag or "").lower().split("-")[0])
-
-
-def _seed(seed: int, chunk_index: int, attempt: int) -> int:
-    """A seed of this chunk and attempt alone."""
-    words = np.random.SeedSequence((seed, chunk_index, attempt)).generate_state(1, np.uint64)
-    return int(words[0] >> np.uint64(1))
-
-
-def _samples(work: Callable[[], Tensor]) -> Samples:
-    """Float32 samples ``[n]`` of one vocoder item; raises ``SynthesisFailed`` for bad numbers."""
-    samples: Samples = work()[0, 0].float().cpu().numpy()
-    if not np.isfinite(samples).all():
-        raise SynthesisFailed("the model's output is not a number")
-    return samples

@@ -197,7 +197,7 @@ async def test_a_stump_is_tried_again_and_the_longest_serves(model: IndexTTS2) -
     strict = model._config.inference.model_copy(
         update={"min_codes_per_text_token": 1e3, "retries": 2}
     )
-    model._config = model._config.model_copy(update={"inference": strict})
+    model._writer = replace(model._writer, defaults=strict)
     _, longest = await speak(model, voice)
     assert longest.retries == 2
     assert longest.codes >= plain.codes

@@ -1,0 +1,130 @@
+"""What both families do with a chunk: timed work items, codes with a guard around them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from indextts.config import WritingConfig
+from indextts.engines.base import Engine, Generation, Progress, SamplingParams
+from indextts.gpt.sampling import looped_tail
+from indextts.tensors import Prompt
+from indextts.text.language import Language
+from streaming.errors import SynthesisFailed
+from streaming.speech import Prepared, Samples, Take, Urgency, VoiceT, Worker
+
+T = TypeVar("T")
+
+_SPARE_CODES = 50
+_RUNAWAY_CODES = 100
+
+
+@dataclass(slots=True, kw_only=True)
+class Stages:
+    """Runs the items of one chunk and sums the seconds of each stage."""
+
+    worker: Worker
+    urgency: Urgency
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    async def run(self, stage: str, work: Callable[[], T]) -> T:
+        """The result of ``work()`` on the worker, counted under ``stage``."""
+
+        def timed() -> T:
+            began = time.perf_counter()
+            with torch.inference_mode():
+                result = work()
+            self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - began
+            return result
+
+        return await self.worker.run(timed, self.urgency, name=stage)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CodeWriter:
+    """Asks the engine for codes and watches over them.
+
+    ``positions`` is what the engine has room for: prompt and codes of one chunk together.
+    """
+
+    engine: Engine
+    defaults: WritingConfig
+    positions: int
+    max_codes: int
+
+    async def write(
+        self,
+        prepared: Prepared,
+        take: Take[VoiceT],
+        prompt: Prompt,
+        progress: Progress | None = None,
+    ) -> tuple[Generation, int]:
+        """Codes that end by themselves, and how often they were tried again.
+
+        Runaways and stumps are tried again with another seed, unless a reader has taken some of
+        their ``progress`` already. A stump is shorter than any reading of the text; the longest one
+        serves when all are. Raises ``SynthesisFailed`` when there is none, and what the engine
+        raises.
+        """
+        stump: Generation | None = None
+        enough = self.defaults.min_codes_per_text_token * len(prepared.token_ids)
+        for attempt in range(self.defaults.retries + 1):
+            params = self._sampling(prepared, take, attempt, room=self.positions - prompt.shape[1])
+            name = f"{take.request.request_id}/{take.chunk_index}/{attempt}"
+            generation = await self.engine.generate(name, prompt, params, take.urgency, progress)
+            count = generation.codes.shape[1]
+            looped = looped_tail(generation.codes[0].tolist())
+            if generation.stopped and count and looped < _RUNAWAY_CODES:
+                if count >= enough:
+                    return generation, attempt
+                if stump is None or count > stump.codes.shape[1]:
+                    stump = generation
+            if progress is not None and not progress.restart():
+                break
+        if stump is not None:
+            return stump, self.defaults.retries
+        raise SynthesisFailed("the model did not come to an end with this text; try another seed")
+
+    def _sampling(
+        self, prepared: Prepared, take: Take[VoiceT], attempt: int, room: int
+    ) -> SamplingParams:
+        asked, default = take.request.sampling, self.defaults
+        budget = int(_SPARE_CODES + len(prepared.token_ids) * default.max_codes_per_text_token)
+
+        def either(value: T | None, otherwise: T) -> T:
+            return otherwise if value is None else value
+
+        return SamplingParams(
+            temperature=either(asked.temperature, default.temperature),
+            top_k=either(asked.top_k, default.top_k),
+            top_p=either(asked.top_p, default.top_p),
+            repetition_penalty=either(asked.repetition_penalty, default.repetition_penalty),
+            seed=_seed(take.request.seed, take.chunk_index, attempt),
+            max_codes=min(budget, room, self.max_codes),
+        )
+
+
+def language_of(tag: str | None) -> Language | None:
+    """The language of a tag such as ``zh-CN``; ``None`` leaves it to the text."""
+    known: dict[str, Language] = {"zh": "zh", "en": "en"}
+    return known.get((tag or "").lower().split("-")[0])
+
+
+def to_samples(work: Callable[[], Tensor]) -> Samples:
+    """Float32 samples ``[n]`` of one vocoder item; raises ``SynthesisFailed`` for bad numbers."""
+    samples: Samples = work()[0, 0].float().cpu().numpy()
+    if not np.isfinite(samples).all():
+        raise SynthesisFailed("the model's output is not a number")
+    return samples
+
+
+def _seed(seed: int, chunk_index: int, attempt: int) -> int:
+    """A seed of this chunk and attempt alone."""
+    words = np.random.SeedSequence((seed, chunk_index, attempt)).generate_state(1, np.uint64)
+    return int(words[0] >> np.uint64(1))
