@@ -23,7 +23,7 @@ from server.feed import TextFeed
 from server.jobs import SpeechJob, read_job
 from server.service import SynthesisService
 from streaming.errors import BadMessage, EmptyInput, SpeechError, TextTooLong
-from streaming.events import AudioFrame, ChunkDone
+from streaming.events import AudioFrame, ChunkDone, Event, SpeechDone
 from streaming.wire import parse_json
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ _PIECE_BYTES = 64 * 2**10
 async def speech(request: Request) -> Response:
     """Read and check a request; what it asks for is spoken while the response is sent."""
     service: SynthesisService[Any] = request.app.state.service
-    raw = await _read_json(request, service)
+    raw = await read_json(request, service)
     return SpeechResponse(service, read_job(raw, service, request.state.request_id))
 
 
@@ -46,7 +46,7 @@ def error_response(error: SpeechError) -> Response:
     )
 
 
-async def _read_json(request: Request, service: SynthesisService[Any]) -> dict[str, Any]:
+async def read_json(request: Request, service: SynthesisService[Any]) -> dict[str, Any]:
     """The body, bounded in size and time; raises ``TextTooLong`` and ``BadMessage``."""
     most = service.settings.limits.frame_bytes
     body = bytearray()
@@ -103,7 +103,7 @@ class SpeechResponse(Response):
             logger.info("request %s: %s", self._job.request_id, error.code)
             error.request_id = error.request_id or self._job.request_id
             if not self._sent:
-                await error_response(error)(scope, receive, self._send_raw)
+                await self.refusal(error)(scope, receive, self._send_raw)
             elif self._job.sse:
                 event = {"type": "speech.audio.error", "error": error_body(error)}
                 await self._body(_event(event), last=True)
@@ -112,36 +112,50 @@ class SpeechResponse(Response):
         except TimeoutError:
             logger.info("request %s: the client stopped reading", self._job.request_id)
 
-    async def _audio(self) -> AsyncGenerator[bytes]:
-        """Encoded pieces; raises ``EmptyInput`` instead of giving none."""
-        job = self._job
-        encoder = await asyncio.to_thread(make_encoder, job.config.format, job.sample_rate_hz)
+    def refusal(self, error: SpeechError) -> Response:
+        """An error before the first byte, as this door puts it."""
+        return error_response(error)
+
+    async def content(self) -> AsyncGenerator[bytes]:
+        """What the response holds; raises ``EmptyInput`` instead of giving nothing."""
+        async with aclosing(self.encoded()) as pieces:
+            async for _, piece in pieces:
+                if piece:
+                    yield piece
+
+    async def encoded(self) -> AsyncGenerator[tuple[Event, bytes]]:
+        """Events with the bytes that they added to the audio; raises ``EmptyInput``."""
+        job, rate_hz = self._job, self._job.sample_rate_hz
+        encoder = await asyncio.to_thread(
+            make_encoder, job.config.format, rate_hz, bit_rate=job.bit_rate
+        )
         feed = TextFeed.whole(job.text)
         speech = self._service.speak(job.request_id, job.config, feed, caller=self._caller)
         async with aclosing(speech) as events:
             async for event in events:
+                piece = b""
                 if isinstance(event, ChunkDone):
                     self._spent_tokens += event.report.codes
                 elif isinstance(event, AudioFrame):
                     self._samples += event.samples
-                    if piece := encoder.encode(event.pcm):
-                        yield piece
-        if not self._samples:
-            raise EmptyInput("there is nothing to speak", param="input")
-        if piece := encoder.finish():
-            yield piece
+                    piece = encoder.encode(event.pcm)
+                elif isinstance(event, SpeechDone):
+                    if not self._samples:
+                        raise EmptyInput("there is nothing to speak", param="input")
+                    piece = encoder.finish()
+                yield event, piece
 
     async def _send_stream(self) -> None:
-        async with aclosing(self._audio()) as pieces:
+        async with aclosing(self.content()) as pieces:
             async for piece in pieces:
-                await self._head(self._media_type())
+                await self._head(self.content_kind())
                 await self._body(piece)
         await self._body(b"", last=True)
 
     async def _send_events(self) -> None:
         pause_s = self._service.settings.comment_every_s
         async with (
-            aclosing(self._audio()) as pieces,
+            aclosing(self.content()) as pieces,
             aclosing(_or_every(pieces, pause_s)) as beats,
         ):
             async for piece in beats:
@@ -161,7 +175,7 @@ class SpeechResponse(Response):
         """Collect on disk beyond a few megabytes, so that long texts do not fill the memory."""
         job = self._job
         with tempfile.SpooledTemporaryFile(max_size=_SPOOL_BYTES) as spool:
-            async with aclosing(self._audio()) as pieces:
+            async with aclosing(self.content()) as pieces:
                 async for piece in pieces:
                     spool.write(piece)
             size = spool.tell()
@@ -169,7 +183,7 @@ class SpeechResponse(Response):
             head = spool.read(HEAD_BYTES)
             spool.seek(0)
             spool.write(sealed(job.config.format, head, job.sample_rate_hz, self._samples))
-            await self._head(self._media_type(), size)
+            await self._head(self.content_kind(), size)
             await self._send_file(spool)
         await self._body(b"", last=True)
 
@@ -178,7 +192,8 @@ class SpeechResponse(Response):
         while piece := spool.read(_PIECE_BYTES):
             await self._body(piece)
 
-    def _media_type(self) -> str:
+    def content_kind(self) -> str:
+        """The media type of what ``content`` gives."""
         return content_type(self._job.config.format, self._job.sample_rate_hz)
 
     async def _head(self, media_type: str, length: int | None = None) -> None:

@@ -35,6 +35,7 @@ class SpeechJob:
     sample_rate_hz: int
     sse: bool
     streamed: bool
+    bit_rate: int | None = None
 
 
 def read_job(raw: Mapping[str, Any], service: SynthesisService[Any], request_id: str) -> SpeechJob:
