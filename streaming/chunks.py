@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streaming.errors import TextTooLong
+from streaming.pauses import LONGEST_PAUSE_MS, Pause, PauseScanner
 from streaming.pieces import LONGEST_PIECE, Cut, Lexer, Piece, cut_after, joined
 
 _CHARACTERS_PER_TOKEN = 16
@@ -16,7 +17,10 @@ groups of so many, since each weighed alone is rounded up."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextChunk:
-    """A piece of a context's text, ``[start, end)`` in its characters, without outer spaces."""
+    """A piece of a context's text, ``[start, end)`` in its characters, without outer spaces.
+
+    The pauses are those that the text asks for around it.
+    """
 
     text: str
     index: int
@@ -24,6 +28,8 @@ class TextChunk:
     end: int
     is_first: bool
     is_last: bool
+    pause_before_ms: int = 0
+    pause_after_ms: int = 0
 
 
 class TextChunker:
@@ -31,9 +37,9 @@ class TextChunker:
 
     The first chunk ends at the first clause with ``first_min_tokens``, later ones at the first
     sentence that fills half of a cap that doubles from ``first_max_tokens`` to ``max_tokens``;
-    where there is none, at the best place below the cap. Only a word longer than its cap may go up
-    to ``max_tokens``. ``is_last`` is set on the last chunk that ``finish`` gives; there is none
-    after a flush with nothing behind it.
+    where there is none, at the best place below the cap; any at a pause. Only a word longer than
+    its cap may go up to ``max_tokens``. ``is_last`` is set on the last chunk that ``finish`` gives;
+    there is none after a flush or pause with nothing behind it.
     """
 
     def __init__(
@@ -52,6 +58,8 @@ class TextChunker:
         self._least_tail = 1 + self._first_min / 2
         self._limit_characters = limit_characters
         self._lexer = Lexer()
+        self._scanner = PauseScanner()
+        self._pause_before_ms = 0
         self._index = 0
         self._ramp = 0
         self._cap = self._first_cap
@@ -61,19 +69,19 @@ class TextChunker:
     @property
     def characters_in(self) -> int:
         """Characters fed so far."""
-        return self._lexer.offset
+        return self._lexer.offset + len(self._scanner.held)
 
     @property
     def buffered(self) -> int:
         """Characters that wait for more text."""
         if self._pieces:
-            return self._lexer.offset - self._pieces[0].start
-        return len(self._lexer.open_text)
+            return self.characters_in - self._pieces[0].start
+        return len(self._lexer.open_text) + len(self._scanner.held)
 
     @property
     def buffered_is_clause_end(self) -> bool:
         """Whether what is buffered ends a clause, so that it may be flushed after a while."""
-        text = self._lexer.open_text.rstrip()
+        text = (self._lexer.open_text + self._scanner.held).rstrip()
         cut = cut_after(text[-LONGEST_PIECE:], " ") if text else Cut.NEVER
         return cut >= Cut.CLAUSE
 
@@ -82,13 +90,17 @@ class TextChunker:
 
         Raises ``TextTooLong`` when the context exceeds ``limit_characters``; nothing is taken then.
         """
-        if self._lexer.offset + len(text) > self._limit_characters:
+        if self.characters_in + len(text) > self._limit_characters:
             raise TextTooLong(f"A context may hold {self._limit_characters} characters.")
         chunks: list[TextChunk] = []
         for character in text:
-            self._lexer.feed(character)
-            if self._lexer.ready:
-                chunks += self._take_ready()
+            for item in self._scanner.feed(character):
+                if isinstance(item, Pause):
+                    chunks += self._pause(item)
+                else:
+                    self._lexer.feed(item)
+                if self._lexer.ready:
+                    chunks += self._take_ready()
         return chunks
 
     def flush(self) -> list[TextChunk]:
@@ -102,7 +114,20 @@ class TextChunker:
         """Everything that is buffered; there is no more text."""
         return self._drain(last=True)
 
+    def _pause(self, pause: Pause) -> list[TextChunk]:
+        """Cut here; the pause belongs to the chunk before it, or to the next one."""
+        chunks = self._drain(last=False)
+        self._lexer.skip(pause.characters)
+        if chunks:
+            chunks[-1] = replace(chunks[-1], pause_after_ms=pause.duration_ms)
+        else:
+            whole_ms = self._pause_before_ms + pause.duration_ms
+            self._pause_before_ms = min(LONGEST_PAUSE_MS, whole_ms)
+        return chunks
+
     def _drain(self, *, last: bool) -> list[TextChunk]:
+        for character in self._scanner.release():
+            self._lexer.feed(character)
         self._lexer.close()
         chunks = self._take_ready()
         while self._pieces:
@@ -185,16 +210,8 @@ class TextChunker:
 
     def _split_first(self) -> int:
         """Cut a piece that is longer than any chunk may be."""
-        first, *others = self._pieces
-        weight = self._scale.tokens(first.text)
-        size = max(1, len(first.text) * self._max_cap // max(weight, self._max_cap))
-        while size > 1 and self._scale.tokens(first.text[:size]) > self._max_cap:
-            size -= max(1, size // 8)
-        if size < len(first.text):
-            self._pieces = [*first.split(size), *others]
-            for piece in self._pieces[:2]:
-                self._scale.weigh(piece)
-            self._tokens = sum(piece.tokens for piece in self._pieces)
+        self._pieces[:1] = self._scale.split(self._pieces[0], self._max_cap)
+        self._tokens = sum(piece.tokens for piece in self._pieces)
         return 1
 
     def _cut(self, count: int, *, last: bool = False) -> TextChunk:
@@ -206,7 +223,9 @@ class TextChunker:
             end=pieces[-1].start + len(pieces[-1].text),
             is_first=self._index == 0,
             is_last=last and not rest,
+            pause_before_ms=self._pause_before_ms,
         )
+        self._pause_before_ms = 0
         self._index += 1
         self._ramp += 1
         self._hold(rest)
@@ -233,3 +252,16 @@ class _Scale:
         self._group += piece.text + piece.space[:1]
         before, self._group_tokens = self._group_tokens, self.tokens(self._group)
         piece.tokens = max(self._group_tokens - before, length / _CHARACTERS_PER_TOKEN)
+
+    def split(self, piece: Piece, most_tokens: int) -> list[Piece]:
+        """A piece in two if it weighs more than ``most_tokens``, so that the first does not."""
+        tokens = self.tokens(piece.text)
+        size = max(1, len(piece.text) * most_tokens // max(tokens, most_tokens))
+        while size > 1 and self.tokens(piece.text[:size]) > most_tokens:
+            size -= max(1, size // 8)
+        if size == len(piece.text):
+            return [piece]
+        halves = list(piece.split(size))
+        for half in halves:
+            self.weigh(half)
+        return halves

@@ -176,6 +176,10 @@ class Lexer:
         if len(self._run) >= _LONGEST_RUN:
             self._close_run()
 
+    def skip(self, characters: int) -> None:
+        """Leave out characters of the text that are not to be spoken."""
+        self.offset += characters
+
     def close(self) -> None:
         """Make everything ready: nothing follows for now."""
         self._close_run()

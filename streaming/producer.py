@@ -16,6 +16,7 @@ import numpy as np
 from streaming.chunks import TextChunk
 from streaming.errors import EngineFailed, Internal, SpeechError, SynthesisFailed
 from streaming.lanes import Lane, Segment, Stopwatch
+from streaming.pulse import Pulse
 from streaming.speech import (
     Brake,
     ChunkReport,
@@ -57,14 +58,17 @@ class Producer(Generic[VoiceT]):
         threads: ThreadPoolExecutor,
         sent_lead_s: Callable[[], float],
         brake: Brake,
+        pulse: Pulse,
     ) -> None:
         self._brake = brake
+        self._pulse = pulse
         self.computing = Stopwatch(clock)
         self.arrived_s = self.prepared_s = clock()
         self.characters_in = 0
         self.segments = 0
         self._model = model
         self._model_hz = model.info.sample_rate_hz
+        self._heard_hz = self._model_hz * first.request.speed
         self._first = first
         self._bounds = bounds
         self._clock = clock
@@ -119,7 +123,9 @@ class Producer(Generic[VoiceT]):
                 self.arrived_s = self._clock()
             self.characters_in = chunk.end
             await self._turn()
-            segments = _placed(chunk, await self._prepare(chunk), self.segments)
+            async with self._pulse.watched():
+                prepared = await self._prepare(chunk)
+            segments = _placed(chunk, prepared, self.segments)
             self.segments += len(segments)
             for segment in segments:
                 if segment is not segments[0]:
@@ -144,7 +150,7 @@ class Producer(Generic[VoiceT]):
             return self._clock(), self._model.prepare(chunk.text, self._first.request)
 
         loop = asyncio.get_running_loop()
-        with self.computing:
+        with self.computing, self._pulse:
             began_s, prepared = await loop.run_in_executor(self._threads, work)
         if chunk.is_first:
             self.prepared_s = began_s
@@ -168,7 +174,9 @@ class Producer(Generic[VoiceT]):
         take = replace(self._first, chunk_index=lane.segment.index, urgency=lane.urgency)
         try:
             async with _closing(self._model.speak(lane.segment.prepared, take)) as items:
-                lane.finish(await self._pull(items, lane))
+                async with self._pulse.watched():
+                    report = await self._pull(items, lane)
+                lane.finish(report)
         except Exception as error:
             lane.finish(self._typed(error))
         finally:
@@ -176,7 +184,7 @@ class Producer(Generic[VoiceT]):
 
     async def _pull(self, items: AsyncIterator[Samples | ChunkReport], lane: Lane) -> ChunkReport:
         while True:
-            with self.computing:
+            with self.computing, self._pulse:
                 item = await anext(items, None)
             if isinstance(item, ChunkReport):
                 return item
@@ -194,7 +202,7 @@ class Producer(Generic[VoiceT]):
             if other is lane:
                 break
             ahead += other.missing
-        return self._sent_lead_s() + ahead / self._model_hz
+        return self._sent_lead_s() + ahead / self._heard_hz
 
     def _announce(self, item: Lane | SpeechError | None) -> None:
         self._announced.append(item)
@@ -224,9 +232,14 @@ def _placed(chunk: TextChunk, prepared: tuple[Prepared, ...], index: int) -> lis
         last = nth == len(prepared) - 1
         start = max(at, chunk.text.find(one.text, at))
         at = len(chunk.text) if last else min(len(chunk.text), start + len(one.text))
+        paused = replace(
+            one,
+            pause_before_ms=max(one.pause_before_ms, 0 if nth else chunk.pause_before_ms),
+            pause_after_ms=max(one.pause_after_ms, chunk.pause_after_ms if last else 0),
+        )
         segments.append(
             Segment(
-                prepared=one,
+                prepared=paused,
                 index=index + nth,
                 text_start=chunk.start + start,
                 text_end=chunk.start + at,
