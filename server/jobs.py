@@ -40,7 +40,7 @@ class SpeechJob:
 
 def read_job(raw: Mapping[str, Any], service: SynthesisService[Any], request_id: str) -> SpeechJob:
     """The job in a request body; raises ``InputError``."""
-    text = _text(raw, service.settings.limits.context_characters)
+    text = read_text(raw, "input", service.settings.limits.context_characters)
     for name in _SESSION_ONLY:
         if raw.get(name) is not None:
             raise BadConfig(f"{name} belongs to the WebSocket", param=name)
@@ -67,20 +67,21 @@ def read_job(raw: Mapping[str, Any], service: SynthesisService[Any], request_id:
     )
 
 
-def _text(raw: Mapping[str, Any], most: int) -> str:
-    value = raw.get("input")
+def read_text(raw: Mapping[str, Any], name: str, most: int) -> str:
+    """A whole text to speak, of at most ``most`` characters; raises ``InputError``."""
+    value = raw.get(name)
     if not isinstance(value, str):
-        raise BadMessage("input must be a string", param="input")
+        raise BadMessage(f"{name} must be a string", param=name)
     if len(value) > most:
-        raise TextTooLong(f"input takes at most {most} characters", param="input")
+        raise TextTooLong(f"{name} takes at most {most} characters", param=name)
     try:
         text, held = join_text("", value)
         join_text("", f"{held} " if held else "")
     except InvalidText as error:
-        error.param = "input"
+        error.param = name
         raise
     if not text.strip():
-        raise EmptyInput("there is nothing to speak", param="input")
+        raise EmptyInput("there is nothing to speak", param=name)
     return text
 
 

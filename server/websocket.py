@@ -19,7 +19,7 @@ from server.feed import TextFeed
 from server.service import SynthesisService
 from server.transport import release
 from streaming.effects import Audio, Begin, Close, Effect, Feed, Finish, Flush, Send, Stop
-from streaming.errors import Internal, Overloaded, SpeechError, Stalled
+from streaming.errors import BadMessage, Internal, Overloaded, SpeechError, Stalled
 from streaming.session import Limits, Session
 from streaming.speech import Brake
 from streaming.wire import SessionCreated, encode
@@ -87,6 +87,10 @@ class Connection:
     def receive(self, data: str | bytes) -> None:
         """A message of the native protocol."""
         self._carry_out(self._session.receive(data, time.monotonic()))
+
+    def refuse(self, error: BadMessage) -> None:
+        """A message that a dialect cannot translate."""
+        self._carry_out(self._session.refuse(error))
 
     def put(self, effect: Send | Audio) -> None:
         """Say something to the peer."""

@@ -110,10 +110,17 @@ class Session:
             effects = self._handle(parse_json(data))
             self._bad_messages = 0
         except BadMessage as error:
-            self._bad_messages += 1
-            effects = [self._failure(error)]
-            if self._bad_messages == BAD_MESSAGES_IN_A_ROW:
-                effects += self.end(error, said=True)
+            return self.refuse(error)
+        return effects + self._settle()
+
+    def refuse(self, error: BadMessage) -> list[Effect]:
+        """A message that makes no sense, to us or to whoever translates for the client."""
+        if self.closed:
+            return []
+        self._bad_messages += 1
+        effects = [self._failure(error)]
+        if self._bad_messages == BAD_MESSAGES_IN_A_ROW:
+            effects += self.end(error, said=True)
         return effects + self._settle()
 
     def event(self, number: int, event: Event, now_s: float) -> list[Effect]:
