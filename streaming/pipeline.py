@@ -17,12 +17,14 @@ from contextlib import aclosing
 from dataclasses import replace
 from typing import Generic
 
+from streaming import tempo
 from streaming.chunks import TextChunk, TextChunker
 from streaming.errors import BadConfig, UnsupportedFormat
 from streaming.events import AudioFrame, ChunkDone, ChunkStarted, Event, SpeechDone, Warned
 from streaming.lanes import Segment
 from streaming.outlet import Outlet
 from streaming.producer import Bounds, Producer
+from streaming.pulse import Pulse
 from streaming.reading import expected
 from streaming.request import SynthesisRequest
 from streaming.seams import gap_after_ms
@@ -55,6 +57,7 @@ class SpeechPipeline(Generic[VoiceT]):
         prepare_threads: int = 2,
     ) -> None:
         rate_hz = model.info.sample_rate_hz
+        self.pulse = Pulse(clock)
         self._model = model
         self._clock = clock
         self._first_min_s = first_min_s
@@ -87,6 +90,8 @@ class SpeechPipeline(Generic[VoiceT]):
                 param="sample_rate",
                 request_id=request.request_id,
             )
+        if request.speed != 1:
+            await asyncio.to_thread(tempo.load)
         first = Take(
             voice=voice,
             request=request,
@@ -94,8 +99,15 @@ class SpeechPipeline(Generic[VoiceT]):
             urgency=Urgency(first=True),
             emotion_voice=emotion_voice,
         )
-        brake = brake or Brake()
-        speech = _Speech(self._model, first, self._bounds, self._clock, self._threads, brake)
+        speech = _Speech(
+            self._model,
+            first,
+            bounds=self._bounds,
+            clock=self._clock,
+            threads=self._threads,
+            brake=brake or Brake(),
+            pulse=self.pulse,
+        )
         runner = asyncio.create_task(
             speech.producer.run(chunks), name=f"speak {request.request_id}"
         )
@@ -159,10 +171,12 @@ class _Speech(Generic[VoiceT]):
         self,
         model: SpeechModel[VoiceT],
         first: Take[VoiceT],
+        *,
         bounds: Bounds,
         clock: Callable[[], float],
         threads: ThreadPoolExecutor,
         brake: Brake,
+        pulse: Pulse,
     ) -> None:
         model_hz = model.info.sample_rate_hz
         self.producer = Producer(
@@ -173,10 +187,12 @@ class _Speech(Generic[VoiceT]):
             threads=threads,
             sent_lead_s=self._sent_lead_s,
             brake=brake,
+            pulse=pulse,
         )
-        self._gap_ms = first.request.chunking.gap_ms
+        speed = first.request.speed
+        self._gap_ms = first.request.chunking.gap_ms / speed
         self._output_hz = first.request.sample_rate_hz or model_hz
-        self._outlet = Outlet(from_hz=model_hz, to_hz=self._output_hz)
+        self._outlet = Outlet(from_hz=model_hz, to_hz=self._output_hz, speed=speed)
         self._clock = clock
         self._first_out_s: float | None = None
         self._characters_spoken = 0

@@ -139,7 +139,7 @@ REFUSALS: list[tuple[dict[str, Any], int, str, str | None]] = [
     ({"input": "x", "response_format": "wma"}, 400, "unsupported_format", "response_format"),
     ({"input": "x", "response_format": ["mp3"]}, 400, "unsupported_format", "response_format"),
     ({"input": "x", "sample_rate": 1}, 400, "unsupported_format", "sample_rate"),
-    ({"input": "x", "speed": 2}, 422, "bad_config", "speed"),
+    ({"input": "x", "speed": 4.1}, 422, "bad_config", "speed"),
     ({"input": "x", "seed": -1}, 422, "bad_config", "sampling.seed"),
     ({"input": "x", "language": "tlh"}, 422, "bad_config", "language"),
     ({"input": "x", "chunking": {"max_tokens": 97}}, 422, "bad_config", "chunking.max_tokens"),

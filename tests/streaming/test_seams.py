@@ -1,4 +1,4 @@
-"""Joins that do not click, exact gaps, trimmed silence."""
+"""Joins that do not click, exact gaps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streaming.seams import FADE_MS, LEAD_MS, PAUSE_MS, TAIL_MS, SeamBlender, gap_after_ms
+from streaming.seams import FADE_MS, SeamBlender, gap_after_ms
 from streaming.speech import Samples
 
 RATE_HZ = 24_000
@@ -63,18 +63,15 @@ def test_the_split_of_samples_changes_nothing(
         blender = SeamBlender(sample_rate_hz=RATE_HZ)
         parts: list[Samples] = []
         for nth, length in enumerate(lengths):
-            chunk = np.concatenate([silence(70), tone(length), silence(30), tone(50), silence(150)])
+            chunk = tone(length)
             parts.append(said(blender, chunk, tuple(sorted(min(p, len(chunk)) for p in places))))
             parts.append(blender.end(gap_ms=gap_ms, overlap=overlap and nth < len(lengths) - 1))
         return np.concatenate(parts)
 
     once = run([])
     assert np.array_equal(once, run(cuts))
-    per_chunk = [ms(LEAD_MS) + length + ms(30) + 50 + ms(TAIL_MS) for length in lengths]
-    joins = len(lengths) - 1
-    gaps = ms(gap_ms) * (1 if overlap else len(lengths))
-    # the peak is at the first sample of a tone; near its end a sample may be below the threshold
-    assert abs(len(once) - (sum(per_chunk) + gaps - overlap * joins * ms(10))) <= 3 * len(lengths)
+    if not overlap:
+        assert len(once) == sum(lengths) + len(lengths) * ms(gap_ms)
 
 
 def test_the_gap_belongs_to_the_chunk_before_and_the_overlap_to_the_later() -> None:
@@ -93,44 +90,6 @@ def test_a_crossfade_of_equal_signals_is_the_signal() -> None:
     whole = np.concatenate(parts)
     middle = whole[ms(FADE_MS) : 9_000]
     assert middle == pytest.approx(np.full(len(middle), 0.5), abs=1e-6)
-
-
-def test_silence_is_trimmed_and_reported() -> None:
-    blender = SeamBlender(sample_rate_hz=RATE_HZ)
-    chunk = np.concatenate([silence(400), tone(5_000, phase=0.1), silence(700)])
-    out = np.concatenate([said(blender, chunk), blender.end()])
-    assert len(out) == pytest.approx(ms(LEAD_MS + TAIL_MS) + 5_000, abs=3)
-    assert blender.trimmed_ms == pytest.approx(400 - LEAD_MS + 700 - TAIL_MS, abs=1)
-
-
-def test_a_pause_inside_a_chunk_stays() -> None:
-    blender = SeamBlender(sample_rate_hz=RATE_HZ)
-    chunk = np.concatenate([tone(5_000), silence(PAUSE_MS), tone(5_000)])
-    out = np.concatenate([said(blender, chunk), blender.end()])
-    assert len(out) == len(chunk)
-    assert blender.trimmed_ms == 0
-
-
-@pytest.mark.parametrize("step", [997, 50_000, 1_000_000])
-def test_a_long_pause_is_cut_in_its_middle(step: int) -> None:
-    blender = SeamBlender(sample_rate_hz=RATE_HZ)
-    hiss = np.full(ms(40), 0.002, np.float32)  # too quiet to count, but speech
-    words = [tone(5_000), hiss, silence(3_000), hiss, tone(5_000), silence(4_000)]
-    chunk = np.concatenate(words)
-    out = np.concatenate(
-        [said(blender, chunk, tuple(range(step, len(chunk), step))), blender.end()]
-    )
-    whole = 10_000 + ms(PAUSE_MS + TAIL_MS)
-    assert len(out) == pytest.approx(whole, abs=6)
-    assert blender.trimmed_ms == pytest.approx((len(chunk) - len(out)) * 1000 / RATE_HZ)
-    assert np.count_nonzero(out == np.float32(0.002)) == 2 * ms(40)
-
-
-def test_an_utterly_silent_chunk_is_short() -> None:
-    blender = SeamBlender(sample_rate_hz=RATE_HZ)
-    out = np.concatenate([said(blender, silence(2_000)), blender.end(gap_ms=20.0)])
-    assert len(out) == ms(LEAD_MS + 20)
-    assert blender.trimmed_ms == pytest.approx(2_000 - LEAD_MS)
 
 
 def test_an_overlap_is_not_lost_when_the_next_chunk_is_empty() -> None:
