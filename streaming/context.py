@@ -261,6 +261,7 @@ class Context:
             payload = tag(self.number, sequence, first_sample, frame.pcm)
         return Audio(
             context=self.number,
+            context_id=self.context_id,
             payload=payload,
             duration_s=frame.samples / self._chunk.sample_rate,
             max_lead_s=self.config.max_lead_s,

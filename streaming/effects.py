@@ -21,6 +21,7 @@ class Audio:
     """Send audio, as binary or inside JSON; ``max_lead_s`` paces it, ``duration_s`` is its own."""
 
     context: int
+    context_id: str
     payload: bytes | AudioDelta
     duration_s: float
     max_lead_s: float | None
