@@ -22,7 +22,7 @@ from streaming.wire import join_text
 PCM_RATE_HZ = 24_000
 """What OpenAI's clients take ``pcm`` for, whatever rate the model has; Opus knows it, too."""
 
-_SESSION_ONLY = ("encoding", "framing", "max_lead_s")
+_SESSION_ONLY = ("encoding", "framing", "max_lead_s", "timestamps", "subtitles")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,12 @@ MAX_PLACE_CHARS = 2_048
 SAMPLE_RATES_HZ = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 """Rates on offer."""
 
+MOST_TERMS, LONGEST_TERM = 100, 64
+"""Entries of a glossary, and characters of a term or of how it is read."""
+
+TIMESTAMPS = ("off", "chunk", "word", "char")
+SUBTITLES = ("srt", "vtt")
+
 FORMATS = ("mp3", "opus", "aac", "flac", "wav", "pcm")
 """Formats the vocabulary knows; each door says which of them it offers."""
 
@@ -66,12 +72,15 @@ class SpeechConfig:
     sample_rate: int | None = None
     speed: float = 1.0
     language: str | None = None
+    glossary: Mapping[str, str] = field(default_factory=dict)
     emotion: EmotionConfig = field(default_factory=EmotionConfig)
     sampling: Sampling = field(default_factory=Sampling)
     chunking: Chunking = field(default_factory=Chunking)
     encoding: str = "binary"
     framing: str = "plain"
     max_lead_s: float | None = None
+    timestamps: str = "off"
+    subtitles: str | None = None
 
     def updated(self, changes: Changes) -> SpeechConfig:
         """This configuration with the changed fields; an emotion is replaced as a whole."""
@@ -93,6 +102,7 @@ class SpeechConfig:
             voice=self.voice or voice,
             seed=self.sampling.seed if self.sampling.seed is not None else seed,
             language=self.language,
+            glossary=self.glossary,
             speed=self.speed,
             sample_rate_hz=self.sample_rate,
             emotion=Emotion(
@@ -253,6 +263,20 @@ def _emotion(name: str, value: object) -> EmotionConfig:
     return EmotionConfig(**group.values)
 
 
+def _glossary(name: str, value: object) -> Mapping[str, str]:
+    if not isinstance(value, Mapping) or len(value) > MOST_TERMS:
+        raise _refuse(name, f"must be an object of at most {MOST_TERMS} terms")
+    check = _text(LONGEST_TERM)
+    return {str(check(name, term)): str(check(name, spoken)) for term, spoken in value.items()}
+
+
+def _timestamps(name: str, value: object) -> object:
+    """One of ``TIMESTAMPS``, or whether words are wanted."""
+    if isinstance(value, bool):
+        return "word" if value else "off"
+    return _choice(*TIMESTAMPS)(name, value)
+
+
 def _not_offered(name: str, value: object) -> None:
     """A field of the vocabulary that this server does not serve: refused, never ignored."""
     if value is not False:
@@ -277,6 +301,7 @@ FIELDS: Mapping[str, Check] = {
     "sample_rate": _choice(*SAMPLE_RATES_HZ, error=UnsupportedFormat),
     "speed": _number(0.25, 4.0),
     "language": _text(16, r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*"),
+    "glossary": _glossary,
     "emotion": _emotion,
     "sampling": _group(
         {
@@ -298,7 +323,8 @@ FIELDS: Mapping[str, Check] = {
     "encoding": _choice("binary", "base64"),
     "framing": _choice("plain", "tagged"),
     "max_lead_s": _number(0.1, 600.0),
-    "timestamps": _not_offered,
+    "timestamps": _timestamps,
+    "subtitles": _choice(*SUBTITLES),
     "resume_token": _not_offered,
     "next_sample": _not_offered,
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 EMOTIONS = (
@@ -60,13 +61,15 @@ class SynthesisRequest:
     """Everything that shapes the sound of one context, apart from its text.
 
     ``seed`` is resolved (never ``None``) so that the same request always sounds the same.
-    ``sample_rate_hz`` is the rate wanted on the wire; ``None`` means the model's own.
+    ``sample_rate_hz`` is the rate wanted on the wire; ``None`` means the model's own. ``glossary``
+    says how terms are read.
     """
 
     request_id: str
     voice: str
     seed: int
     language: str | None = None
+    glossary: Mapping[str, str] = field(default_factory=dict)
     speed: float = 1.0
     sample_rate_hz: int | None = None
     emotion: Emotion = field(default_factory=Emotion)

@@ -116,7 +116,10 @@ class Normalizer:
 
 
 def replace_terms(text: str, glossary: Mapping[str, str]) -> str:
-    """Every term of ``glossary`` in ``text`` replaced, longest first, whatever its case."""
+    """Every term of ``glossary`` in ``text`` replaced, longest first, whatever its case.
+
+    A term is no part of a longer word or number of Latin script.
+    """
     pattern, spoken = _compile_glossary(tuple(glossary.items()))
     if not spoken:
         return text
@@ -129,7 +132,13 @@ def _compile_glossary(
 ) -> tuple[re.Pattern[str], dict[str, str]]:
     spoken = {term.lower(): check_text(value) for term, value in terms if term}
     longest_first = sorted(spoken, key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE), spoken
+    return re.compile("|".join(map(_whole_word, longest_first)), re.IGNORECASE), spoken
+
+
+def _whole_word(term: str) -> str:
+    before = r"(?<![a-z0-9])" if re.match("[a-z0-9]", term) else ""
+    behind = r"(?![a-z0-9])" if re.search("[a-z0-9]$", term) else ""
+    return before + re.escape(term) + behind
 
 
 def hide_hyphens(text: str, mark: str) -> str:

@@ -128,7 +128,10 @@ class IndexTTS2:
         """
         self._mixer.check(request)
         segments = self._frontend.prepare(
-            text, max_tokens=self._info.limit_tokens, language=language_of(request.language)
+            text,
+            max_tokens=self._info.limit_tokens,
+            glossary=request.glossary,
+            language=language_of(request.language),
         )
         return tuple(
             Prepared(

@@ -46,6 +46,9 @@ CLIENT_MESSAGES: list[wire.ClientMessage] = [
             "encoding": "base64",
             "framing": "tagged",
             "max_lead_s": 2.5,
+            "glossary": {"TTS": "speech"},
+            "timestamps": "char",
+            "subtitles": "vtt",
         }
     ),
     wire.InputText(text="héllo \U0001f600", context_id="a b", changes={"voice": "bob"}),
@@ -220,9 +223,16 @@ def test_what_is_no_message_is_bad_message(text: str) -> None:
         ({"encoding": "morse"}, BadConfig, "encoding"),
         ({"framing": "none"}, BadConfig, "framing"),
         ({"max_lead_s": 0}, BadConfig, "max_lead_s"),
-        ({"timestamps": True}, BadConfig, "timestamps"),
-        ({"timestamps": "word"}, BadConfig, "timestamps"),
-        ({"resume_token": "t"}, BadConfig, "resume_token"),
+        ({"timestamps": "always"}, BadConfig, "timestamps"),
+        ({"timestamps": 1}, BadConfig, "timestamps"),
+        ({"subtitles": "ass"}, BadConfig, "subtitles"),
+        ({"glossary": ["a"]}, BadConfig, "glossary"),
+        ({"glossary": {"a": 1}}, BadConfig, "glossary"),
+        ({"glossary": {"": "x"}}, BadConfig, "glossary"),
+        ({"glossary": {"a": "x" * 65}}, BadConfig, "glossary"),
+        ({"glossary": {"a" * 65: "x"}}, BadConfig, "glossary"),
+        ({"glossary": {"a\x00": "x"}}, BadConfig, "glossary"),
+        ({"glossary": {str(n): "x" for n in range(101)}}, BadConfig, "glossary"),
         ({"next_sample": {"c": 0}}, BadConfig, "next_sample"),
     ],
     ids=lambda value: str(value)[:40],
@@ -238,8 +248,9 @@ def test_fields_out_of_range_name_themselves(
 
 
 def test_names_other_servers_use_are_understood() -> None:
-    changes = parse_fields({"response_format": "wav", "voice": {"id": "anna"}, "timestamps": False})
-    assert changes == {"format": "wav", "voice": "anna"}
+    changes = parse_fields({"response_format": "wav", "voice": {"id": "anna"}, "timestamps": True})
+    assert changes == {"format": "wav", "voice": "anna", "timestamps": "word"}
+    assert parse_fields({"timestamps": False}) == {"timestamps": "off"}
 
 
 def test_a_reference_is_a_name_or_a_recording() -> None:
@@ -336,6 +347,8 @@ KNOWN_NAMES = st.sampled_from(
         "sampling",
         "chunking",
         "timestamps",
+        "subtitles",
+        "glossary",
         "encoding",
         "framing",
         "max_lead_s",

@@ -87,6 +87,13 @@ def test_a_glossary_replaces_the_longest_term_whatever_its_case(rules: RuleSet) 
     assert spoken == "the engine beats speech in see plus plus."
 
 
+def test_a_term_is_no_part_of_a_word() -> None:
+    glossary = {"ai": "a i", "重庆": "崇庆"}
+    spoken = Normalizer().normalize("Rain, AI.", glossary=glossary)
+    assert spoken == "Rain, a i."
+    assert "崇庆" in Normalizer().normalize("在重庆市", glossary=glossary)
+
+
 def test_a_hint_settles_texts_that_show_no_language(default: Normalizer) -> None:
     assert default.normalize("12") == default.normalize("12", language="zh") == "十二"
     assert default.normalize("12", language="en") == "twelve"
