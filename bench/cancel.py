@@ -32,7 +32,7 @@ from server.compose import shipped_speakers
 from server.config import Settings
 from server.service import SynthesisService
 from server.transport import listen, make_server
-from speakers.catalog import load_catalog
+from speakers.registry import Registry
 from speakers.voices import VoiceCache
 from streaming import wire
 from streaming.pipeline import SpeechPipeline
@@ -90,7 +90,6 @@ async def nano_room() -> AsyncIterator[Room]:
     set_cpu_threads(None)
     worker = DeviceWorker()
     model = build_model("nano", load_checkpoint("nano", device=choose_device("cpu")), worker)
-    catalog = load_catalog(shipped_speakers())
 
     async def start() -> None:
         worker.start()
@@ -104,8 +103,8 @@ async def nano_room() -> AsyncIterator[Room]:
     service = SynthesisService(
         model=model,
         pipeline=SpeechPipeline(model),
-        voices=VoiceCache(model, catalog),
-        catalog=catalog,
+        voices=VoiceCache(model),
+        registry=Registry(shipped_speakers()),
         settings=settings,
         start=start,
         stop=stop,

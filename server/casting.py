@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Generic
 
+from server.config import Settings
 from server.references import References
-from speakers.catalog import Catalog, Speaker
-from speakers.recording import load_recording
+from speakers.catalog import Speaker
+from speakers.registry import Registry
+from speakers.sandbox import Sandbox
 from speakers.voices import VoiceCache
 from streaming.errors import SpeechError
 from streaming.fields import SpeechConfig, is_place
@@ -43,32 +45,55 @@ class Cast(Generic[VoiceT]):
 
 
 class Casting(Generic[VoiceT]):
-    """Gives parts to voices."""
+    """Gives parts to voices; owns all that knows of speakers.
+
+    Recordings out of requests are decoded in a process of their own.
+    """
 
     def __init__(
         self,
         *,
-        catalog: Catalog,
+        registry: Registry,
         voices: VoiceCache[VoiceT],
-        references: References,
         model: SpeechModel[VoiceT],
+        settings: Settings,
     ) -> None:
-        self._catalog = catalog
-        self._voices = voices
-        self._references = references
+        self.registry = registry
+        self.voices = voices
+        self.sandbox = Sandbox()
+        self.references = References(
+            decode=self.sandbox.load,
+            hosts=settings.reference_hosts,
+            folders=settings.reference_dirs,
+            timeout_s=settings.reference_timeout_s,
+        )
         self._model = model
+        self._refresh_s = settings.voices_refresh_s
+
+    def start(self) -> None:
+        """Follow changes of the speakers."""
+        self._watching = asyncio.create_task(
+            self.registry.watch(self._refresh_s), name="watch speakers"
+        )
+
+    async def aclose(self) -> None:
+        """Stop everything, after ``start``."""
+        self._watching.cancel()
+        await asyncio.gather(self._watching, return_exceptions=True)
+        await self.voices.aclose()
+        await asyncio.to_thread(self.sandbox.close)
 
     def check(self, config: SpeechConfig) -> None:
         """Raise ``ReferenceRefused`` for a place that is certainly not allowed."""
         reference = config.emotion.reference
         if isinstance(reference, str) and is_place(reference):
-            self._references.check(reference, param=_EMOTION)
+            self.references.check(reference, param=_EMOTION)
 
     def part(
         self, request_id: str, config: SpeechConfig, recordings: Sequence[Recording] | None
     ) -> Part:
         """Look up the names of a request; raises ``UnknownVoice`` and ``ReferenceRefused``."""
-        speaker = None if recordings else self._catalog.resolve(config.voice)
+        speaker = None if recordings else self.registry.catalog.resolve(config.voice)
         request = config.request(
             request_id=request_id,
             voice=speaker.name if speaker else "",
@@ -82,7 +107,7 @@ class Casting(Generic[VoiceT]):
         emotion: Speaker | str | bytes | None = config.emotion.reference
         if isinstance(emotion, str) and not is_place(emotion):
             try:
-                emotion = self._catalog.resolve(emotion)
+                emotion = self.registry.catalog.resolve(emotion)
             except SpeechError as error:
                 error.param = _EMOTION
                 raise
@@ -104,17 +129,17 @@ class Casting(Generic[VoiceT]):
                 raise
             request = replace(request, emotion=replace(request.emotion, reference=key))
         if part.speaker is None:
-            voice = await self._voices.get_recordings(part.recordings)
+            voice = await self.voices.get_recordings(part.recordings)
         else:
-            voice = await self._voices.get(part.speaker.name)
+            voice = await self.voices.get(part.speaker)
         return Cast(request=request, voice=voice, emotion_voice=emotion_voice)
 
     async def _emotion(self, emotion: Speaker | str | bytes) -> tuple[str, VoiceT]:
         """The content hash of an emotion's recordings, and their voice."""
         if isinstance(emotion, Speaker):
-            return emotion.key, await self._voices.get(emotion.name)
+            return emotion.key, await self.voices.get(emotion)
         if isinstance(emotion, bytes):
-            loaded = await asyncio.to_thread(load_recording, emotion)
+            loaded = await asyncio.to_thread(self.sandbox.load, emotion)
         else:
-            loaded = await self._references.load(emotion, param=_EMOTION)
-        return loaded.recording.sha256, await self._voices.get_recordings((loaded.recording,))
+            loaded = await self.references.load(emotion, param=_EMOTION)
+        return loaded.recording.sha256, await self.voices.get_recordings((loaded.recording,))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from indextts.loading import build_model, load_checkpoint
 from indextts.v2.voice import Voice
 from server.config import Settings
 from server.service import SynthesisService
-from speakers.catalog import load_catalog
 from speakers.disk import DiskCache
+from speakers.registry import Registry
+from speakers.uploads import UploadFolder
 from speakers.voices import VoiceCache
 from streaming.errors import SpeechError
 from streaming.pipeline import SpeechPipeline
@@ -39,7 +41,9 @@ def compose(
     if device.type == "cpu":
         set_cpu_threads(None)
     progress("speakers")
-    catalog = load_catalog(settings.voices[0] if settings.voices else shipped_speakers())
+    registry = Registry(
+        settings.voices[0] if settings.voices else shipped_speakers(), uploads=_uploads(settings)
+    )
     checkpoint = load_checkpoint(settings.model, device=device, dtype=dtype, progress=progress)
     worker = DeviceWorker()
     model = build_model(Path(settings.model).name, checkpoint, worker)
@@ -51,19 +55,31 @@ def compose(
     async def start() -> None:
         worker.start()
         await model.start()
+        await asyncio.to_thread(service.casting.sandbox.start)
 
     async def stop() -> None:
         await model.close()
         await worker.close()
 
-    return SynthesisService(
+    service = SynthesisService(
         model=model,
         pipeline=SpeechPipeline(model),
-        voices=VoiceCache(model, catalog, disk=disk),
-        catalog=catalog,
+        voices=VoiceCache(model, disk=disk),
+        registry=registry,
         settings=settings,
         start=start,
         stop=stop,
+    )
+    return service
+
+
+def _uploads(settings: Settings) -> UploadFolder | None:
+    if settings.voices_dir is None:
+        return None
+    return UploadFolder(
+        settings.voices_dir,
+        max_voices=settings.voices_max,
+        max_bytes=settings.voices_max_bytes,
     )
 
 

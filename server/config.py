@@ -6,6 +6,7 @@ Every field of ``Settings`` can be set in all three ways, nested ones as ``limit
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,10 @@ class Settings:
         None, "Folder of uploaded voices; without it, none can be uploaded."
     )
     voices_max: int = option(1_000, "Uploaded voices at most.", low=1, high=100_000)
+    voices_max_bytes: int = option(2 << 30, "Bytes of all uploaded recordings at most.", low=1)
+    voices_refresh_s: float = option(
+        2.0, "Seconds between two looks for changes of the speakers.", low=0.01
+    )
     reference_hosts: tuple[str, ...] = option(
         (), "Hosts whose recordings a request may name by URL (cdn.example, *.cdn.example)."
     )
@@ -105,3 +110,11 @@ class Settings:
         "info", "Least severe log lines to write.", choices=("debug", "info", "warning", "error")
     )
     log_text: bool = option(False, "Let texts of users into the log.")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches what listens at ``host``."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -9,10 +9,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
-from streaming.errors import BadRecording, ReferenceRefused
-
-_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+from streaming.errors import BadConfig, BadRecording, ReferenceRefused
 
 
 class Folders:
@@ -24,6 +21,8 @@ class Folders:
 
     def __init__(self, roots: Iterable[Path]) -> None:
         self._roots = [(root.absolute(), root.resolve()) for root in roots]
+        if self._roots and os.open not in os.supports_dir_fd:
+            raise BadConfig("recordings by path need a POSIX system", param="reference_dirs")
 
     def check(self, text: str) -> list[tuple[Path, tuple[str, ...]]]:
         """Where the file may be: roots, and the steps from them.
@@ -59,15 +58,17 @@ class Folders:
 
 def _read_below(root: Path, steps: tuple[str, ...], max_bytes: int) -> bytes:
     """Raises ``FileNotFoundError``, ``ReferenceRefused`` and ``BadRecording``."""
-    folder = os.open(root, _FOLDER)
+    only_folders = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    no_link = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    folder = os.open(root, only_folders)
     try:
         for step in steps[:-1]:
-            folder, above = os.open(step, _FOLDER, dir_fd=folder), folder
+            folder, above = os.open(step, only_folders, dir_fd=folder), folder
             os.close(above)
         # Even opening a device can have effects, so the kind is looked at before.
         if not stat.S_ISREG(os.stat(steps[-1], dir_fd=folder, follow_symlinks=False).st_mode):
             raise ReferenceRefused("the recording is not a regular file")
-        with os.fdopen(os.open(steps[-1], _FILE, dir_fd=folder), "rb") as file:
+        with os.fdopen(os.open(steps[-1], no_link, dir_fd=folder), "rb") as file:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ReferenceRefused("the recording is not a regular file")
             return file.read(max_bytes + 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from server.fetching import Fetcher
@@ -19,18 +19,20 @@ class References:
     """The one door for recordings from elsewhere.
 
     Without ``hosts`` no URL is allowed, without ``folders`` no path. Getting a recording takes at
-    most ``timeout_s``, the wait for one of eight turns included.
+    most ``timeout_s``, the wait for one of eight turns included. ``decode`` blocks.
     """
 
     def __init__(
         self,
         *,
+        decode: Callable[[bytes], LoadedRecording] = load_recording,
         hosts: Iterable[str] = (),
         folders: Iterable[Path] = (),
         timeout_s: float = 1.5,
         fetcher: Fetcher | None = None,
     ) -> None:
         self._fetcher = fetcher or Fetcher(hosts, max_bytes=DEFAULT_LIMITS.max_bytes)
+        self._decode = decode
         self._folders = Folders(folders)
         self._timeout_s = timeout_s
         self._turns = asyncio.Semaphore(_AT_ONCE)
@@ -58,7 +60,7 @@ class References:
         try:
             async with asyncio.timeout(self._timeout_s), self._turns:
                 data = await self._read(text)
-                return await asyncio.to_thread(load_recording, data)
+                return await asyncio.to_thread(self._decode, data)
         except TimeoutError:
             raise BadRecording("the recording did not come in time", param=param) from None
         except SpeechError as error:

@@ -4,28 +4,34 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from typing import Generic
 
-from server.admission import ANONYMOUS, Admission, Caller
+from server.admission import ANONYMOUS, Admission, Caller, Place
 from server.casting import Casting, Part
 from server.config import Settings
 from server.feed import TextFeed
+from server.meters import SpeechMeter
+from server.metrics import Metrics
 from server.references import References
 from speakers.catalog import Catalog
+from speakers.registry import Registry
 from speakers.voices import VoiceCache
 from streaming.errors import BadConfig, EngineFailed, Internal, SpeechError, UnsupportedFormat
-from streaming.events import AudioFrame, Event, SpeechDone
+from streaming.events import AudioFrame, Event, SpeechDone, Warned
 from streaming.fields import SpeechConfig
 from streaming.pipeline import SpeechPipeline
+from streaming.pulse import RETRY_AFTER_S
 from streaming.speech import Brake, ModelInfo, Recording, SpeechModel, VoiceT
 
 logger = logging.getLogger(__name__)
 
 _RECOVERY_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+
+
+_PROBE_ID = "warm-up"
 
 
 async def _nothing() -> None:
@@ -44,35 +50,39 @@ class SynthesisService(Generic[VoiceT]):
         model: SpeechModel[VoiceT],
         pipeline: SpeechPipeline[VoiceT],
         voices: VoiceCache[VoiceT],
-        catalog: Catalog,
+        registry: Registry,
         settings: Settings,
         start: Callable[[], Awaitable[None]] = _nothing,
         stop: Callable[[], Awaitable[None]] = _nothing,
     ) -> None:
-        self.catalog = catalog
-        self.references = References(
-            hosts=settings.reference_hosts,
-            folders=settings.reference_dirs,
-            timeout_s=settings.reference_timeout_s,
-        )
         self.settings = settings
         self.sessions = 0
         self.warmed = asyncio.Event()
         self._model = model
         self._pipeline = pipeline
-        self._voices = voices
-        self._casting = Casting(
-            catalog=catalog, voices=voices, references=self.references, model=model
-        )
+        self.casting = Casting(registry=registry, voices=voices, model=model, settings=settings)
         self._start = start
         self._stop = stop
         self._warming: asyncio.Task[None] | None = None
         self._state = "warming"
+        self._hung = False
+        self.metrics = Metrics()
         self.admission = Admission(
             active=settings.limits.active_requests,
             queued=settings.limits.queued_requests,
             retry_after_s=settings.retry_after_s,
         )
+        self._watch_gauges()
+
+    @property
+    def catalog(self) -> Catalog:
+        """Who can speak at present."""
+        return self.casting.registry.catalog
+
+    @property
+    def references(self) -> References:
+        """Recordings by URL or path."""
+        return self.casting.references
 
     @property
     def info(self) -> ModelInfo:
@@ -88,13 +98,16 @@ class SynthesisService(Generic[VoiceT]):
     async def running(self) -> AsyncIterator[None]:
         """Start the engine, warm up in the background; on leaving, stop everything."""
         await self._start()
+        self.casting.start()
         self._warming = asyncio.create_task(self._warm(), name="warm up")
+        watchdog = asyncio.create_task(self._watch_engine(), name="watchdog")
         try:
             yield
         finally:
+            watchdog.cancel()
             self._warming.cancel()
-            await asyncio.gather(self._warming, return_exceptions=True)
-            await self._voices.aclose()
+            await asyncio.gather(watchdog, self._warming, return_exceptions=True)
+            await self.casting.aclose()
             self._pipeline.close()
             await self._stop()
 
@@ -113,7 +126,7 @@ class SynthesisService(Generic[VoiceT]):
     def check(self, config: SpeechConfig, formats: tuple[str, ...]) -> None:
         """Raise ``BadConfig`` or ``UnsupportedFormat`` for what this model cannot serve."""
         info = self._model.info
-        self._casting.check(config)
+        self.casting.check(config)
         if config.format not in formats:
             raise UnsupportedFormat(f"format must be one of {', '.join(formats)}", param="format")
         languages = info.languages
@@ -138,17 +151,23 @@ class SynthesisService(Generic[VoiceT]):
 
         Raises ``SpeechError`` and nothing else.
         """
-        arrived_s = time.monotonic()
         try:
-            # Nobody waits in line to hear of a wrong name.
-            part = self._casting.part(request_id, config, recordings)
-            async with (
-                self.admission.place(caller),
-                aclosing(self._spoken(part, feed, brake)) as events,
-            ):
-                waited_ms = (time.monotonic() - arrived_s) * 1000
-                async for event in events:
-                    yield _with_wait(event, waited_ms)
+            with SpeechMeter(self.metrics, request_id, caller, feed) as meter:
+                # Nobody waits in line to hear of a wrong name.
+                part = self.casting.part(request_id, config, recordings)
+                if self._hung and request_id != _PROBE_ID:
+                    raise EngineFailed("the engine is hung", retry_after_s=RETRY_AFTER_S)
+                with self.admission.place(caller) as place:
+                    if place.waits:
+                        meter.queued(place)
+                        yield _queued(place)
+                    await place.ready()
+                    feed.charge(lambda characters: self.admission.spend(caller, characters))
+                    waited_ms = meter.admitted()
+                    async with aclosing(self._spoken(part, feed, brake)) as events:
+                        async for event in events:
+                            meter.see(event)
+                            yield _with_wait(event, waited_ms)
         except EngineFailed:
             self._recover()
             raise
@@ -161,7 +180,7 @@ class SynthesisService(Generic[VoiceT]):
     async def _spoken(
         self, part: Part, feed: TextFeed, brake: Brake | None
     ) -> AsyncGenerator[Event, None]:
-        cast = await self._casting.cast(part)
+        cast = await self.casting.cast(part)
         chunker = self._pipeline.chunker(cast.request)
         flush_after_s = cast.request.chunking.flush_after_ms / 1000
         async with (
@@ -180,9 +199,8 @@ class SynthesisService(Generic[VoiceT]):
                 yield event
 
     async def _warm(self) -> None:
-        """Encode the first voice and speak once, so that nobody else pays for it."""
+        """Speak once with the first voice, so that nobody else pays for it."""
         try:
-            await self._voices.warm()
             await self._speak_once()
         except Exception:
             logger.exception("warming up failed")
@@ -196,7 +214,7 @@ class SynthesisService(Generic[VoiceT]):
     async def _speak_once(self) -> None:
         config = SpeechConfig()
         feed = TextFeed.whole(self.settings.warm_text)
-        async with aclosing(self.speak("warm-up", config, feed)) as events:
+        async with aclosing(self.speak(_PROBE_ID, config, feed)) as events:
             async for event in events:
                 if isinstance(event, AudioFrame):
                     logger.debug("warm-up made %d samples", event.samples)
@@ -215,8 +233,44 @@ class SynthesisService(Generic[VoiceT]):
             except SpeechError as error:
                 logger.warning("the engine is still down: %s", error.code)
             else:
-                self._state = "ready"
+                self._state, self._hung = "ready", False
                 return
+
+    async def _watch_engine(self) -> None:
+        """Fail everybody when the engine answers nobody any more; it may wake up later.
+
+        Before the server is warm, nothing is known of how long a first answer takes.
+        """
+        limit_s = self.settings.engine_stall_s
+        while True:
+            await asyncio.sleep(min(1.0, limit_s / 4))
+            silent_s = self._pipeline.pulse.silent_s
+            if self.warmed.is_set() and silent_s > limit_s:
+                logger.error("the engine has given nothing for %.1f s", silent_s)
+                self._hung = True
+                self._pipeline.pulse.stop()
+                self._recover()
+
+    def _watch_gauges(self) -> None:
+        """What is read when somebody asks for the metrics."""
+        queue, watch = self.admission, self.metrics.watch
+        watch("active_streams", "Texts that are being spoken.", lambda: queue.active)
+        watch("queue_depth", "Texts that wait for a place.", lambda: queue.waiting)
+        watch("sessions", "Open WebSockets.", lambda: self.sessions)
+        watch("ready", "Whether /readyz answers 200.", lambda: self.state == "ready")
+        watch(
+            "predicted_wait_seconds",
+            "How long a text that came now would wait for a place.",
+            lambda: queue.predicted_s(queue.waiting) if queue.full else 0.0,
+        )
+
+
+def _queued(place: Place) -> Warned:
+    """Tells a listener that others speak first."""
+    return Warned(
+        code="queued",
+        message=f"{place.ahead} requests wait ahead of this one, about {place.predicted_s:.1f} s",
+    )
 
 
 def _with_wait(event: Event, waited_ms: float) -> Event:

@@ -15,12 +15,12 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
-from speakers.recording import load_recording
+from speakers.recording import LoadedRecording, load_recording
 from streaming.errors import BadConfig, BadRecording, ReferenceRefused, SpeechError, UnknownVoice
 from streaming.speech import Recording
 
@@ -51,6 +51,8 @@ _NAME = re.compile(r"[\w.-]{1,64}")
 _LANGUAGE = re.compile(r"[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,3}")
 _FIELDS = frozenset({"recordings", "description", "language", "aliases"})
 
+Load: TypeAlias = Callable[[Path], LoadedRecording]
+
 logger = logging.getLogger(__name__)
 
 
@@ -59,7 +61,8 @@ class Speaker:
     """A named person and the files that hold the voice.
 
     ``sha256s`` has one hash per file, as it was checked; ``unavailable`` tells why the speaker
-    cannot be used. ``warnings`` and ``unavailable`` are safe to show.
+    cannot be used. ``warnings`` and ``unavailable`` are safe to show. ``owner`` is the key of whom
+    uploaded the voice, ``None`` for one of speaker.json.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Speaker:
     aliases: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     unavailable: str | None = None
+    owner: str | None = None
 
     @property
     def key(self) -> str:
@@ -123,6 +127,24 @@ def recordings_key(sha256s: Iterable[str]) -> str:
 
 
 def load_catalog(path: Path, *, allow_outside: bool = False) -> Catalog:
+    """The catalog of one speaker.json; blocking. Raises as ``load_speakers`` does."""
+    return make_catalog(load_speakers(path, allow_outside=allow_outside))
+
+
+def make_catalog(speakers: tuple[Speaker, ...]) -> Catalog:
+    """The catalog of checked speakers, at least one of which can be used."""
+    usable = [speaker for speaker in speakers if speaker.unavailable is None]
+    return Catalog(
+        speakers=speakers,
+        default=usable[0],
+        table=_alias_table(speakers, usable),
+        etag=_etag(speakers),
+    )
+
+
+def load_speakers(
+    path: Path, *, allow_outside: bool = False, load: Load = load_recording
+) -> tuple[Speaker, ...]:
     """Read speaker.json and check every recording it names; blocking.
 
     ``allow_outside`` lets the operator name recordings outside the file's folder. Raises
@@ -130,18 +152,13 @@ def load_catalog(path: Path, *, allow_outside: bool = False) -> Catalog:
     """
     folder = None if allow_outside else path.parent.resolve()
     speakers = tuple(
-        _check(entry, path.parent, folder) for entry in map(_parse, *_entries(_read_json(path)))
+        _check(entry, path.parent, folder, load)
+        for entry in map(_parse, *_entries(_read_json(path)))
     )
-    usable = [speaker for speaker in speakers if speaker.unavailable is None]
-    if not usable:
+    if all(speaker.unavailable for speaker in speakers):
         reasons = "; ".join(f"{s.name}: {s.unavailable}" for s in speakers[:5])
         raise BadConfig(f"no speaker of {path.name} can be used ({reasons})", param="speakers")
-    return Catalog(
-        speakers=speakers,
-        default=usable[0],
-        table=_alias_table(speakers, usable),
-        etag=_etag(speakers),
-    )
+    return speakers
 
 
 def _alias_table(speakers: tuple[Speaker, ...], usable: list[Speaker]) -> dict[str, Speaker]:
@@ -158,12 +175,13 @@ def _alias_table(speakers: tuple[Speaker, ...], usable: list[Speaker]) -> dict[s
 def _etag(speakers: tuple[Speaker, ...]) -> str:
     """Changes whenever anything a client can see or hear of the speakers changes."""
     public = [
-        [s.name, s.sha256s, s.description, s.language, s.aliases, s.unavailable] for s in speakers
+        [s.name, s.sha256s, s.description, s.language, s.aliases, s.unavailable, bool(s.owner)]
+        for s in speakers
     ]
     return hashlib.sha256(json.dumps(public).encode()).hexdigest()[:16]
 
 
-def _check(speaker: Speaker, base: Path, folder: Path | None) -> Speaker:
+def _check(speaker: Speaker, base: Path, folder: Path | None, load: Load) -> Speaker:
     """The speaker with the hashes of its recordings, or with the reason why it cannot be used."""
     files: list[Path] = []
     sha256s: list[str] = []
@@ -172,7 +190,7 @@ def _check(speaker: Speaker, base: Path, folder: Path | None) -> Speaker:
     for file in speaker.files:
         try:
             inside = _inside(base / file, folder)
-            loaded = load_recording(inside)
+            loaded = load(inside)
         except SpeechError as error:
             unavailable = f"{file.name}: {error.message}"
             logger.warning("speaker %s is not available: %s", speaker.name, unavailable)
@@ -209,16 +227,12 @@ def _entries(data: dict[str, Any]) -> tuple[list[str], list[Any]]:
 
 def _parse(name: str, value: Any) -> Speaker:
     """One entry of either form, its shape checked and its files not yet opened."""
-    if not _NAME.fullmatch(name):
-        _refuse("a speaker's name is 1 to 64 letters, digits, '_', '.' or '-'", "speakers")
+    check_name(name, "speakers")
     fields = value if isinstance(value, dict) else {"recordings": value}
     if unknown := fields.keys() - _FIELDS:
         _refuse(f"unknown field {min(unknown)!r}", name)
-    description, language = fields.get("description", ""), fields.get("language")
-    if not isinstance(description, str) or len(description) > MAX_DESCRIPTION_CHARS:
-        _refuse(f"a string of at most {MAX_DESCRIPTION_CHARS} characters", f"{name}.description")
-    if language is not None and not (isinstance(language, str) and _LANGUAGE.fullmatch(language)):
-        _refuse("a language tag such as 'en' or 'zh-CN'", f"{name}.language")
+    description = check_description(fields.get("description", ""), f"{name}.description")
+    language = check_language(fields.get("language"), f"{name}.language")
     recordings = _strings(fields.get("recordings"), f"{name}.recordings", 1, MAX_RECORDINGS)
     aliases = _strings(fields.get("aliases", []), f"{name}.aliases", 0, MAX_ALIASES)
     if not all(map(_NAME.fullmatch, aliases)):
@@ -230,6 +244,29 @@ def _parse(name: str, value: Any) -> Speaker:
         language=language,
         aliases=aliases,
     )
+
+
+def check_name(value: object, param: str) -> str:
+    """What a speaker may be called; raises ``BadConfig``."""
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise BadConfig("a speaker's name is 1 to 64 letters, digits, '_', '.' or '-'", param=param)
+    return value
+
+
+def check_description(value: object, param: str) -> str:
+    """What may be said of a speaker; raises ``BadConfig``."""
+    if not isinstance(value, str) or len(value) > MAX_DESCRIPTION_CHARS:
+        raise BadConfig(
+            f"{param}: a string of at most {MAX_DESCRIPTION_CHARS} characters", param=param
+        )
+    return value
+
+
+def check_language(value: object, param: str) -> str | None:
+    """The language a speaker is at home in, if told; raises ``BadConfig``."""
+    if value is not None and not (isinstance(value, str) and _LANGUAGE.fullmatch(value)):
+        raise BadConfig(f"{param}: a language tag such as 'en' or 'zh-CN'", param=param)
+    return value
 
 
 def _strings(value: Any, param: str, least: int, most: int) -> tuple[str, ...]:

@@ -80,6 +80,13 @@ class DiskCache:
         except OSError as error:
             logger.warning("cannot keep an encoded voice on disk: %s", error)
 
+    def remove(self, key: str) -> None:
+        """Delete the voice of that content hash, if it is there."""
+        try:
+            self.path(key).unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("cannot delete an encoded voice: %s", error)
+
     def _prune(self) -> None:
         """Remove the least recently used files until the rest fits."""
         held = []

@@ -59,10 +59,7 @@ def load_recording(
     Raises ``BadRecording``, whose message never names a path.
     """
     data = _read(source, limits.max_bytes) if isinstance(source, Path) else source
-    if len(data) > limits.max_bytes:
-        raise BadRecording(f"the recording is bigger than {limits.max_bytes // 1_000_000} MB")
-    if not data:
-        raise BadRecording("the recording is empty")
+    check_size(data, limits)
     try:
         with soundfile.SoundFile(io.BytesIO(data)) as sound:
             samples, rate_hz = _decode(sound, limits)
@@ -79,6 +76,14 @@ def load_recording(
         samples=samples, sample_rate_hz=rate_hz, sha256=hashlib.sha256(data).hexdigest()
     )
     return LoadedRecording(recording=recording, warning=warning)
+
+
+def check_size(data: bytes, limits: RecordingLimits = DEFAULT_LIMITS) -> None:
+    """Raise ``BadRecording`` for too few bytes or too many."""
+    if len(data) > limits.max_bytes:
+        raise BadRecording(f"the recording is bigger than {limits.max_bytes // 1_000_000} MB")
+    if not data:
+        raise BadRecording("the recording is empty")
 
 
 def _read(path: Path, max_bytes: int) -> bytes:

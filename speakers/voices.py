@@ -16,9 +16,9 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from speakers.catalog import Catalog, recordings_key
+from speakers.catalog import Speaker, recordings_key
 from speakers.disk import DiskCache
-from streaming.errors import Draining, SpeechError
+from streaming.errors import Draining
 from streaming.speech import Recording
 
 VoiceT = TypeVar("VoiceT")
@@ -76,9 +76,14 @@ class _Shelf(Generic[VoiceT]):
             _, (_, freed_bytes) = self.voices.popitem(last=False)
             self.held_bytes -= freed_bytes
 
+    def drop(self, key: str) -> None:
+        """Let go of a voice, if it is there."""
+        _, freed_bytes = self.voices.pop(key, (None, 0))
+        self.held_bytes -= freed_bytes
+
 
 class VoiceCache(Generic[VoiceT]):
-    """Encoded voices by speaker name or by recordings.
+    """Encoded voices by speaker or by recordings.
 
     Encodes run in tasks that the cache owns. A caller that is cancelled leaves the others' encode
     alone; when the last one leaves, the encode is cancelled. ``aclose`` ends and awaits all tasks.
@@ -87,13 +92,11 @@ class VoiceCache(Generic[VoiceT]):
     def __init__(
         self,
         model: VoiceEncoder[VoiceT],
-        catalog: Catalog,
         *,
         memory_bytes: int = MEMORY_BYTES,
         disk: DiskCache | None = None,
     ) -> None:
         self._model = model
-        self._catalog = catalog
         self._disk = disk
         self._shelf: _Shelf[VoiceT] = _Shelf(max_bytes=memory_bytes)
         self._flights: dict[str, _Flight[VoiceT]] = {}
@@ -105,12 +108,11 @@ class VoiceCache(Generic[VoiceT]):
         """Bytes of the voices kept in memory."""
         return self._shelf.held_bytes
 
-    async def get(self, speaker_name: str | None) -> VoiceT:
-        """The voice of a speaker of the catalog (the default for ``None``).
+    async def get(self, speaker: Speaker) -> VoiceT:
+        """The voice of a speaker.
 
         Raises ``UnknownVoice``, ``Draining`` when the cache closes, and what ``encode`` raises.
         """
-        speaker = self._catalog.resolve(speaker_name)
 
         async def load() -> Sequence[Recording]:
             return await asyncio.to_thread(speaker.load)
@@ -125,18 +127,13 @@ class VoiceCache(Generic[VoiceT]):
 
         return await self._get(recordings_key(r.sha256 for r in recordings), load)
 
-    async def warm(self, *, every: bool = False) -> None:
-        """Encode the default speaker, with ``every`` all others too, before somebody waits.
-
-        Raises what the default speaker's encode raises; trouble with another is logged.
-        """
-        await self.get(self._catalog.default.name)
-        for speaker in self._catalog.speakers if every else ():
-            if speaker.unavailable is None:
-                try:
-                    await self.get(speaker.name)
-                except SpeechError as error:
-                    logger.warning("cannot encode speaker %s: %s", speaker.name, error.message)
+    async def forget(self, key: str) -> None:
+        """Leave nothing of a voice in memory or on disk; who speaks with it is not disturbed."""
+        if making := [task for task, other in self._tasks.items() if other == key]:
+            await asyncio.wait(making)
+        self._shelf.drop(key)
+        if self._disk is not None:
+            await asyncio.to_thread(self._disk.remove, key)
 
     async def aclose(self) -> None:
         """Cancel every encode and wait for its end; who still waits gets ``Draining``."""

@@ -20,7 +20,7 @@ from websockets.asyncio.client import connect
 from client.urls import DEFAULT_URL
 from server.compose import shipped_speakers
 from server.service import SynthesisService
-from speakers.catalog import load_catalog
+from speakers.registry import Registry
 from speakers.voices import VoiceCache
 from streaming.pipeline import SpeechPipeline
 from tests.docs.pages import ROOT, Block, blocks
@@ -35,12 +35,12 @@ OPENAI = "from openai import"
 @pytest_asyncio.fixture
 async def room() -> AsyncIterator[Room]:
     """A tone for every voice that comes with the package."""
-    model, catalog = WatchedModel(ToneScript()), load_catalog(shipped_speakers())
+    model = WatchedModel(ToneScript())
     service = SynthesisService(
         model=model,
         pipeline=SpeechPipeline(model),
-        voices=VoiceCache(model, catalog),
-        catalog=catalog,
+        voices=VoiceCache(model),
+        registry=Registry(shipped_speakers()),
         settings=SETTINGS,
     )
     async with serving(Room(service=service, model=model)) as served:

@@ -17,7 +17,8 @@ from server.app import create_app
 from server.config import Settings
 from server.service import SynthesisService
 from server.transport import SpeechServer, listen, make_server
-from speakers.catalog import load_catalog
+from speakers.registry import Registry
+from speakers.uploads import UploadFolder
 from speakers.voices import VoiceCache
 from streaming.pipeline import SpeechPipeline
 from streaming.session import Limits
@@ -76,12 +77,18 @@ def make_room(folder: Path, script: ToneScript | None = None, **changes: Any) ->
     of_limits = {k: changes.pop(k) for k in list(changes) if hasattr(LIMITS, k)}
     settings = replace(SETTINGS, limits=replace(LIMITS, **of_limits), **changes)
     model = WatchedModel(script or ToneScript())
-    catalog = load_catalog(write_speakers(folder))
+    uploads = None
+    if settings.voices_dir is not None:
+        uploads = UploadFolder(
+            settings.voices_dir,
+            max_voices=settings.voices_max,
+            max_bytes=settings.voices_max_bytes,
+        )
     service = SynthesisService(
         model=model,
         pipeline=SpeechPipeline(model),
-        voices=VoiceCache(model, catalog),
-        catalog=catalog,
+        voices=VoiceCache(model),
+        registry=Registry(write_speakers(folder), uploads=uploads),
         settings=settings,
     )
     return Room(service=service, model=model)

@@ -348,7 +348,7 @@ async def test_wrong_routes_answer_in_the_same_form(client: httpx.AsyncClient) -
 
 
 async def test_a_bug_is_internal(room: Room, client: httpx.AsyncClient) -> None:
-    room.service.catalog = None  # type: ignore[assignment]
+    room.service.casting = None  # type: ignore[assignment]
     answer = await client.get("/v1/audio/voices")
     assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
     assert "NoneType" not in answer.text

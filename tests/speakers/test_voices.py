@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -89,11 +88,11 @@ async def settle() -> None:
 
 
 async def test_a_voice_is_encoded_once(model: CountingModel, catalog: Catalog) -> None:
-    cache = VoiceCache(model, catalog)
-    first = await cache.get("anna")
-    assert await cache.get("anna") is first
-    assert await cache.get(None) is first
-    assert await cache.get("alloy") is first
+    cache = VoiceCache(model)
+    first = await cache.get(catalog.resolve("anna"))
+    assert await cache.get(catalog.resolve("anna")) is first
+    assert await cache.get(catalog.resolve(None)) is first
+    assert await cache.get(catalog.resolve("alloy")) is first
     assert len(model.encoded) == 1
     assert cache.held_bytes == VOICE_BYTES
     await cache.aclose()
@@ -102,17 +101,20 @@ async def test_a_voice_is_encoded_once(model: CountingModel, catalog: Catalog) -
 async def test_names_and_recordings_of_equal_content_share_a_voice(
     model: CountingModel, catalog: Catalog
 ) -> None:
-    cache = VoiceCache(model, catalog)
-    assert await cache.get("bert") is await cache.get_recordings([reference(1)])
-    assert await cache.get_recordings([reference(1), reference(2)]) != await cache.get("bert")
+    cache = VoiceCache(model)
+    bert = catalog.resolve("bert")
+    assert await cache.get(bert) is await cache.get_recordings([reference(1)])
+    assert await cache.get_recordings([reference(1), reference(2)]) != await cache.get(
+        catalog.resolve("bert")
+    )
     assert len(model.encoded) == 2
     await cache.aclose()
 
 
 async def test_many_waiters_share_one_encode(model: CountingModel, catalog: Catalog) -> None:
-    cache = VoiceCache(model, catalog)
+    cache = VoiceCache(model)
     model.gate.clear()
-    waiters = [asyncio.create_task(cache.get("anna")) for _ in range(50)]
+    waiters = [asyncio.create_task(cache.get(catalog.resolve("anna"))) for _ in range(50)]
     await settle()
     model.gate.set()
     voices = await asyncio.gather(*waiters)
@@ -124,15 +126,15 @@ async def test_many_waiters_share_one_encode(model: CountingModel, catalog: Cata
 async def test_a_cancelled_waiter_leaves_the_encode_to_the_others(
     model: CountingModel, catalog: Catalog
 ) -> None:
-    cache = VoiceCache(model, catalog)
+    cache = VoiceCache(model)
     model.gate.clear()
-    first, second = (asyncio.create_task(cache.get("anna")) for _ in range(2))
+    first, second = (asyncio.create_task(cache.get(catalog.resolve("anna"))) for _ in range(2))
     await settle()
     first.cancel()
     with pytest.raises(asyncio.CancelledError):
         await first
     model.gate.set()
-    assert await second == await cache.get("anna")
+    assert await second == await cache.get(catalog.resolve("anna"))
     assert (len(model.encoded), model.cancelled) == (1, 0)
     await cache.aclose()
 
@@ -140,15 +142,15 @@ async def test_a_cancelled_waiter_leaves_the_encode_to_the_others(
 async def test_the_last_waiter_takes_the_encode_along_and_the_next_starts_after_it(
     model: CountingModel, catalog: Catalog
 ) -> None:
-    cache = VoiceCache(model, catalog)
+    cache = VoiceCache(model)
     model.gate.clear()
-    waiters = [asyncio.create_task(cache.get("anna")) for _ in range(3)]
+    waiters = [asyncio.create_task(cache.get(catalog.resolve("anna"))) for _ in range(3)]
     await settle()
     for waiter in waiters:
         waiter.cancel()
     await asyncio.wait(waiters)
     model.gate.set()
-    assert await cache.get("anna")
+    assert await cache.get(catalog.resolve("anna"))
     assert (len(model.encoded), model.cancelled, model.most_running) == (1, 1, 1)
     await cache.aclose()
 
@@ -156,25 +158,27 @@ async def test_the_last_waiter_takes_the_encode_along_and_the_next_starts_after_
 async def test_a_failure_reaches_every_waiter_and_is_not_kept(
     model: CountingModel, catalog: Catalog
 ) -> None:
-    cache = VoiceCache(model, catalog)
+    cache = VoiceCache(model)
     model.failure = EngineFailed("the engine died")
-    results = await asyncio.gather(*(cache.get("anna") for _ in range(3)), return_exceptions=True)
+    results = await asyncio.gather(
+        *(cache.get(catalog.resolve("anna")) for _ in range(3)), return_exceptions=True
+    )
     assert [type(result) for result in results] == [EngineFailed] * 3
     model.failure = None
-    assert await cache.get("anna")
+    assert await cache.get(catalog.resolve("anna"))
     await cache.aclose()
 
 
 async def test_bad_names_and_changed_recordings_are_unknown_voices(
     model: CountingModel, catalog: Catalog
 ) -> None:
-    cache = VoiceCache(model, catalog)
+    cache = VoiceCache(model)
     for name in ["nobody", "bad"]:
         with pytest.raises(UnknownVoice):
-            await cache.get(name)
+            await cache.get(catalog.resolve(name))
     catalog.default.files[0].write_bytes(noise(1, seed=8))
     with pytest.raises(UnknownVoice, match="have changed"):
-        await cache.get("anna")
+        await cache.get(catalog.resolve("anna"))
     assert model.encoded == []
     await cache.aclose()
 
@@ -182,9 +186,9 @@ async def test_bad_names_and_changed_recordings_are_unknown_voices(
 async def test_memory_is_bounded_and_the_least_recently_used_goes(
     model: CountingModel, catalog: Catalog
 ) -> None:
-    cache = VoiceCache(model, catalog, memory_bytes=2 * VOICE_BYTES + 1)
+    cache = VoiceCache(model, memory_bytes=2 * VOICE_BYTES + 1)
     for name in ["anna", "bert", "anna", "carl", "anna", "bert"]:
-        await cache.get(name)
+        await cache.get(catalog.resolve(name))
         assert cache.held_bytes <= 2 * VOICE_BYTES
     order = ["anna", "bert", "carl", "bert"]
     assert model.encoded == [catalog.resolve(name).sha256s[0] for name in order]
@@ -194,52 +198,25 @@ async def test_memory_is_bounded_and_the_least_recently_used_goes(
 async def test_a_voice_bigger_than_the_bound_is_made_but_not_kept(
     model: CountingModel, catalog: Catalog
 ) -> None:
-    cache = VoiceCache(model, catalog, memory_bytes=10)
-    await cache.get("anna")
-    await cache.get("anna")
+    cache = VoiceCache(model, memory_bytes=10)
+    await cache.get(catalog.resolve("anna"))
+    await cache.get(catalog.resolve("anna"))
     assert (len(model.encoded), cache.held_bytes) == (2, 0)
     await cache.aclose()
 
 
-async def test_warming_encodes_the_default_or_every_usable_speaker(
-    model: CountingModel, catalog: Catalog
-) -> None:
-    cache = VoiceCache(model, catalog)
-    await cache.warm()
-    assert len(model.encoded) == 1
-    await cache.warm(every=True)
-    assert len(model.encoded) == 3
-    await cache.aclose()
-
-
-async def test_warming_survives_one_bad_speaker_but_not_a_bad_default(
-    model: CountingModel, catalog: Catalog, caplog: pytest.LogCaptureFixture
-) -> None:
-    catalog.resolve("bert").files[0].write_bytes(b"gone")
-    cache = VoiceCache(model, catalog)
-    with caplog.at_level(logging.WARNING):
-        await cache.warm(every=True)
-    assert len(model.encoded) == 2 and "cannot encode speaker bert" in caplog.text
-    await cache.aclose()
-    catalog.default.files[0].write_bytes(b"gone")
-    fresh = VoiceCache(model, catalog)
-    with pytest.raises(UnknownVoice):
-        await fresh.warm()
-    await fresh.aclose()
-
-
 async def test_closing_ends_encodes_and_waiters(model: CountingModel, catalog: Catalog) -> None:
-    cache = VoiceCache(model, catalog)
+    cache = VoiceCache(model)
     before = asyncio.all_tasks()
     model.gate.clear()
-    waiter = asyncio.create_task(cache.get("anna"))
+    waiter = asyncio.create_task(cache.get(catalog.resolve("anna")))
     await settle()
     await cache.aclose()
     assert model.running == 0
     with pytest.raises(Draining):
         await waiter
     with pytest.raises(Draining):
-        await cache.get("bert")
+        await cache.get(catalog.resolve("bert"))
     assert asyncio.all_tasks() == before
 
 
@@ -247,12 +224,12 @@ async def test_a_second_run_finds_the_voice_on_disk(
     model: CountingModel, catalog: Catalog, tmp_path: Path
 ) -> None:
     disk = DiskCache(tmp_path / "voices", fingerprint="weights-1")
-    first = await VoiceCache(model, catalog, disk=disk).get("anna")
-    again = VoiceCache(model, catalog, disk=disk)
-    assert await again.get("anna") == pytest.approx(first)
+    first = await VoiceCache(model, disk=disk).get(catalog.resolve("anna"))
+    again = VoiceCache(model, disk=disk)
+    assert await again.get(catalog.resolve("anna")) == pytest.approx(first)
     assert len(model.encoded) == 1 and again.held_bytes == VOICE_BYTES
     other = DiskCache(tmp_path / "voices", fingerprint="weights-2")
-    await VoiceCache(model, catalog, disk=other).get("anna")
+    await VoiceCache(model, disk=other).get(catalog.resolve("anna"))
     assert len(model.encoded) == 2, "another model's voices are not ours"
 
 
@@ -262,7 +239,7 @@ async def test_a_damaged_file_is_ignored_and_written_anew(
 ) -> None:
     disk = DiskCache(tmp_path / "voices", fingerprint="weights-1")
     key = catalog.default.key
-    await VoiceCache(model, catalog, disk=disk).get("anna")
+    await VoiceCache(model, disk=disk).get(catalog.resolve("anna"))
     path = disk.path(key)
     good = path.read_bytes()
     if damage == "pickle":
@@ -275,7 +252,7 @@ async def test_a_damaged_file_is_ignored_and_written_anew(
         flipped = good[:2_000] + bytes([good[2_000] ^ 1]) + good[2_001:]
         cut = good[: len(good) // 2]
         path.write_bytes({"empty": b"", "text": b"hi" * 99, "cut": cut, "flip": flipped}[damage])
-    await VoiceCache(model, catalog, disk=disk).get("anna")
+    await VoiceCache(model, disk=disk).get(catalog.resolve("anna"))
     assert len(model.encoded) == 2
     arrays = disk.read(key)
     assert arrays is not None and arrays.keys() == {"file", "blocks.0/filler"}
@@ -305,7 +282,7 @@ async def test_a_disk_that_cannot_be_written_does_no_harm(
 ) -> None:
     (tmp_path / "file").write_text("in the way")
     disk = DiskCache(tmp_path / "file" / "voices", fingerprint="f")
-    assert await VoiceCache(model, catalog, disk=disk).get("anna")
+    assert await VoiceCache(model, disk=disk).get(catalog.resolve("anna"))
     assert "cannot keep an encoded voice on disk" in caplog.text
 
 
