@@ -104,6 +104,11 @@ class Settings:
         15.0, "Seconds between the comments that keep server-sent events alive.", low=0.1
     )
     warm_text: str = option("Hello, I am ready.", "Spoken once before the server is ready.")
+    legacy_tts_body: str = option(
+        "wav",
+        "What POST /tts answers: pcm is raw 24,000 Hz, for xiaozhi's index_stream.",
+        choices=("wav", "pcm"),
+    )
     metrics: bool = option(True, "Answer at /metrics.")
     log_format: str = option("text", "How log lines look.", choices=("text", "json"))
     log_level: str = option(
