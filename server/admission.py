@@ -1,23 +1,37 @@
-"""Who may speak now: a bounded number at once, a bounded number behind them, nobody else."""
+"""Who may speak now: a bounded number at once, a bounded number behind them, nobody else.
+
+The queue is fair: callers of the highest priority first, among them the key that speaks least, in
+turn, among its requests the oldest. When all seats are taken, a key that has fewer of them takes
+the newest seat of the key that has most.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from starlette.types import Scope
 
-from streaming.errors import Draining, Overloaded
+from server.rates import Rates
+from streaming.errors import Draining, Overloaded, RateLimited
+
+_MEASURED_WEIGHT = 0.1
+"""How much the newest of the measured service times counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Caller:
-    """Whose request it is; a higher ``priority`` leaves the queue first."""
+    """Whose request it is; a higher ``priority`` leaves the queue first, ``None`` is no limit."""
 
     key_id: str = "anonymous"
     priority: int = 0
+    concurrent: int | None = None
+    requests_per_minute: int | None = None
+    characters_per_minute: int | None = None
 
 
 ANONYMOUS = Caller()
@@ -30,54 +44,200 @@ def caller_of(scope: Scope) -> Caller:
     return caller
 
 
-class Admission:
-    """``active`` places and ``queued`` seats to wait for one, first come, first served."""
+@dataclass(eq=False, slots=True, kw_only=True)
+class Place:
+    """A place to speak, or a seat in the queue for one: ``ahead`` requests leave it earlier."""
 
-    def __init__(self, *, active: int, queued: int, retry_after_s: float) -> None:
-        self._places = asyncio.Semaphore(active)
+    caller: Caller
+    granted: asyncio.Future[None]
+    granted_s: float = 0.0
+    ahead: int = 0
+    predicted_s: float = 0.0
+
+    @property
+    def waits(self) -> bool:
+        """Whether somebody has to leave first."""
+        return not self.granted.done()
+
+    @property
+    def speaks(self) -> bool:
+        """Whether it is a place."""
+        return self.granted.done() and not self.granted.cancelled() and not self.granted.exception()
+
+    async def ready(self) -> None:
+        """Return when it is this one's turn; raises ``Overloaded`` when the seat was taken away."""
+        await self.granted
+
+
+class Admission:
+    """``active`` places and ``queued`` seats to wait for one."""
+
+    def __init__(
+        self,
+        *,
+        active: int,
+        queued: int,
+        retry_after_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._places = active
         self._seats = queued
+        self._clock = clock
+        self._service_s: float | None = None
         self._retry_after_s = retry_after_s
+        self._rates = Rates(clock)
+        self._lines: dict[str, deque[Place]] = {}
+        """Waiting requests by key."""
+        self._speaking: Counter[str] = Counter()
+        self._turns: dict[str, int] = {}
+        """When each key that speaks or waits had its last turn, in turns."""
+        self._granted = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self.draining = asyncio.Event()
-        self.active = 0
-        self.waiting = 0
+
+    @property
+    def active(self) -> int:
+        """Places that are taken."""
+        return self._speaking.total()
+
+    @property
+    def waiting(self) -> int:
+        """Seats that are taken."""
+        return sum(map(len, self._lines.values()))
+
+    @property
+    def full(self) -> bool:
+        """Whether the next one has to wait."""
+        return self.active >= self._places
 
     def refusal(self) -> Draining:
         """The error that tells of the shutdown."""
         return Draining("the server is shutting down", retry_after_s=self._retry_after_s)
 
-    @asynccontextmanager
-    async def place(self, caller: Caller = ANONYMOUS) -> AsyncIterator[None]:
-        """Hold a place, after waiting for it if need be.
+    def predicted_s(self, ahead: int) -> float:
+        """How long one waits behind so many, from how long requests have held their places."""
+        if self._service_s is None:
+            return self._retry_after_s
+        return self._service_s * (ahead + 1) / self._places
 
-        Raises ``Draining``, and ``Overloaded`` when all seats are taken. Cancelled while waiting,
-        it leaves the queue.
+    def spend(self, caller: Caller, characters: int) -> None:
+        """Count characters against the caller's limit; too many delay the next request."""
+        limit = caller.characters_per_minute
+        self._rates.spend(caller.key_id, "characters", limit, characters)
+
+    @contextmanager
+    def place(self, caller: Caller = ANONYMOUS) -> Iterator[Place]:
+        """Take a place, or a seat whose ``ready`` is to be awaited; both end with the block.
+
+        Raises at once: ``Draining``, ``RateLimited``, and ``Overloaded`` when all seats are taken.
         """
         if self.draining.is_set():
             raise self.refusal()
-        if self._places.locked() and self.waiting >= self._seats:
-            raise Overloaded("all places are taken", retry_after_s=self._retry_after_s)
-        self.waiting += 1
+        self._check(caller)
+        place = Place(caller=caller, granted=asyncio.get_running_loop().create_future())
+        if self.full:
+            self._sit(place)
+        else:
+            self._grant(place)
+        self._rates.spend(caller.key_id, "requests", caller.requests_per_minute, 1)
         self._idle.clear()
         try:
-            await self._places.acquire()
-            self.active += 1
+            yield place
         finally:
-            self.waiting -= 1
-            self._mark_idle()
-        try:
-            yield
-        finally:
-            self.active -= 1
-            self._places.release()
-            self._mark_idle()
+            self._leave(place)
 
     async def drain(self) -> None:
         """Admit nobody else and return when the last one has left."""
         self.draining.set()
         await self._idle.wait()
 
-    def _mark_idle(self) -> None:
+    def _check(self, caller: Caller) -> None:
+        """Raise ``RateLimited`` when the caller has used up a limit of its own."""
+        own = self._speaking[caller.key_id] + len(self._lines.get(caller.key_id, ()))
+        if caller.concurrent is not None and own >= caller.concurrent:
+            raise RateLimited(
+                f"this key may have {caller.concurrent} requests at once",
+                retry_after_s=self.predicted_s(0),
+            )
+        self._rates.check(caller.key_id, "requests", caller.requests_per_minute)
+        self._rates.check(caller.key_id, "characters", caller.characters_per_minute)
+
+    def _grant(self, place: Place) -> None:
+        self._speaking[place.caller.key_id] += 1
+        self._granted += 1
+        self._turns[place.caller.key_id] = self._granted
+        place.granted_s = self._clock()
+        place.granted.set_result(None)
+
+    def _sit(self, place: Place) -> None:
+        if self.waiting >= self._seats:
+            self._make_room(place.caller)
+        line = self._lines.setdefault(place.caller.key_id, deque())
+        line.append(place)
+        place.ahead = (
+            len(line)
+            - 1
+            + sum(
+                min(len(other), len(line))
+                if other[0].caller.priority == place.caller.priority
+                else len(other) * (other[0].caller.priority > place.caller.priority)
+                for other in self._lines.values()
+                if other is not line
+            )
+        )
+        place.predicted_s = self.predicted_s(place.ahead)
+
+    def _make_room(self, newcomer: Caller) -> None:
+        """Free the newest seat of the longest line; raises ``Overloaded`` if that is unfair."""
+        own = len(self._lines.get(newcomer.key_id, ()))
+        longest = max(self._lines.values(), key=len, default=deque[Place]())
+        if len(longest) <= own + 1 or longest[-1].caller.priority > newcomer.priority:
+            raise self._overloaded()
+        loser = longest[-1]
+        self._forget(loser)
+        loser.granted.set_exception(self._overloaded())
+        loser.granted.exception()  # it may leave without asking
+
+    def _overloaded(self) -> Overloaded:
+        wait_s = self.predicted_s(self.waiting)
+        return Overloaded("all places are taken", retry_after_s=wait_s)
+
+    def _leave(self, place: Place) -> None:
+        if place.speaks:
+            self._speaking[place.caller.key_id] -= 1
+            self._measure(self._clock() - place.granted_s)
+            self._seat_next()
+        else:
+            self._forget(place)
+        self._speaking += Counter()  # forgets keys that speak no more
+        if place.caller.key_id not in {*self._speaking, *self._lines}:
+            self._turns.pop(place.caller.key_id, None)
         if not self.active and not self.waiting:
             self._idle.set()
+
+    def _seat_next(self) -> None:
+        """Give free places to those whose turn it is."""
+        while self._lines and not self.full:
+            line = min(self._lines.values(), key=self._rank)
+            place = line[0]
+            self._forget(place)
+            if not place.granted.done():  # or its request was cancelled a moment ago
+                self._grant(place)
+
+    def _rank(self, line: deque[Place]) -> tuple[int, int, int]:
+        """Smallest for the key whose turn it is."""
+        caller = line[0].caller
+        turn = self._turns.get(caller.key_id, 0)
+        return -caller.priority, self._speaking[caller.key_id], turn
+
+    def _forget(self, place: Place) -> None:
+        line = self._lines.get(place.caller.key_id, deque())
+        if place in line:
+            line.remove(place)
+        if not line:
+            self._lines.pop(place.caller.key_id, None)
+
+    def _measure(self, held_s: float) -> None:
+        known_s = held_s if self._service_s is None else self._service_s
+        self._service_s = known_s + _MEASURED_WEIGHT * (held_s - known_s)

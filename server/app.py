@@ -3,34 +3,37 @@
 from __future__ import annotations
 
 import logging
-import re
-import secrets
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.applications import Starlette
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server import http, operations, voices_api, websocket
+from server import http, models_api, operations, tokens, voices_api, websocket
+from server.access import RequestId
+from server.auth import Authentication, Doorman
 from server.config import Settings
 from server.http import error_response
+from server.keys import Allowance, KeyRing
 from server.service import SynthesisService
+from server.tokens import Tokens
 from streaming.errors import Internal, SpeechError
 
 logger = logging.getLogger(__name__)
 
-_REQUEST_ID = re.compile(r"[\w.-]{1,128}", re.ASCII)
+DOORS = (websocket, http, models_api, voices_api, tokens, operations)
+"""Modules whose ``ROUTES`` this server answers, in the order they are tried."""
 
 
 def create_app(service: SynthesisService[Any], settings: Settings) -> Starlette:
-    """The application; its lifespan starts and stops ``service``."""
+    """The application; its lifespan starts and stops ``service``. Raises ``BadKeys``."""
+    doorman = make_doorman(settings)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -38,8 +41,8 @@ def create_app(service: SynthesisService[Any], settings: Settings) -> Starlette:
             yield
 
     app = Starlette(
-        routes=[*websocket.ROUTES, *http.ROUTES, *voices_api.ROUTES, *operations.ROUTES],
-        middleware=[Middleware(RequestId)],
+        routes=[route for door in DOORS for route in door.ROUTES],
+        middleware=_middleware(service, settings, doorman),
         exception_handlers={
             SpeechError: _speech_error,
             HTTPException: _http_error,
@@ -49,42 +52,54 @@ def create_app(service: SynthesisService[Any], settings: Settings) -> Starlette:
     )
     app.state.service = service
     app.state.settings = settings
+    app.state.tokens = doorman.tokens
     app.state.created_s = int(time.time())
     return app
 
 
-class RequestId:
-    """Echoes a caller's ``x-request-id``, or makes one."""
+def make_doorman(settings: Settings) -> Doorman:
+    """Who decides whose a connection is; raises ``BadKeys`` for a bad file of keys."""
+    return Doorman(
+        ring=None if settings.keys is None else KeyRing(settings.keys),
+        tokens=Tokens(settings.token_secret),
+        origins=settings.origins,
+        allowance=Allowance(
+            concurrent=settings.key_concurrent,
+            requests_per_minute=settings.key_requests_per_minute,
+            characters_per_minute=settings.key_characters_per_minute,
+        ),
+    )
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Put the id into the request's state and the response's headers."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        asked = Headers(scope=scope).get("x-request-id", "")
-        request_id = asked if _REQUEST_ID.fullmatch(asked) else secrets.token_hex(8)
-        scope.setdefault("state", {})["request_id"] = request_id
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["x-request-id"] = request_id
-            await send(message)
-
-        await self._app(scope, receive, send_with_id)
+def _middleware(service: SynthesisService[Any], settings: Settings, doorman: Doorman) -> list[Any]:
+    """From the outside in; pages of other origins get CORS headers only where some are listed."""
+    layers = [Middleware(RequestId, metrics=service.metrics)]
+    if settings.origins:
+        layers.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=settings.origins,
+                allow_methods=("GET", "POST", "DELETE"),
+                allow_headers=("authorization", "content-type", "x-api-key", "x-request-id"),
+                expose_headers=("x-request-id", "x-sample-rate", "retry-after"),
+            )
+        )
+    return [*layers, Middleware(Authentication, doorman=doorman, metrics=service.metrics)]
 
 
 def _speech_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, SpeechError)
     error.request_id = error.request_id or request.state.request_id
+    service: SynthesisService[Any] = request.app.state.service
+    service.metrics.errors.labels(error.code).inc()
     return error_response(error)
 
 
 def _http_error(request: Request, error: Exception) -> Response:
     """Routing errors (no such route, wrong method) in OpenAI's form."""
     assert isinstance(error, HTTPException)
+    if request.method == "OPTIONS" and error.status_code == 405:
+        return Response(status_code=204, headers=error.headers)
     body = {
         "message": error.detail,
         "type": "invalid_request_error",
@@ -97,5 +112,5 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 def _unexpected(request: Request, error: Exception) -> Response:
     request_id = request.state.request_id
-    logger.error("request %s failed: %s", request_id, type(error).__name__)
+    logger.error("request %s failed", request_id, exc_info=error)
     return error_response(Internal("something went wrong", request_id=request_id))

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-import logging
-from enum import StrEnum
+import inspect
+import os
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+
+from server import keys_cli, logs
+from server.config import is_loopback
+from server.keys import BadKeys, read_keys
+from server.sources import (
+    CONFIG_VARIABLE,
+    SETTINGS,
+    BadSetting,
+    Setting,
+    as_toml,
+    build,
+    from_environment,
+    from_file,
+    from_flags,
+)
 
 if TYPE_CHECKING:
     from server.config import Settings
@@ -21,75 +36,89 @@ EXTRA_COMMAND = f"pip install '{DISTRIBUTION}[server]'"
 
 console = Console(stderr=True, highlight=False)
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(keys_cli.app, name="keys")
 
 
-class Device(StrEnum):
-    """Where to compute; auto takes the first of cuda, npu, mps that is there, else the CPU."""
-
-    auto = "auto"
-    cuda = "cuda"
-    npu = "npu"
-    mps = "mps"
-    cpu = "cpu"
-
-
-class Engine(StrEnum):
-    """Who runs the autoregressive part."""
-
-    auto = "auto"
-    torch = "torch"
-    vllm = "vllm"
-
-
-class Dtype(StrEnum):
-    """Precision of the weights."""
-
-    float32 = "float32"
-    float16 = "float16"
-    bfloat16 = "bfloat16"
-
-
-@app.command()
-def serve(
-    model: Annotated[
-        str, typer.Option(help="'nano' (comes with the package) or a checkpoint folder.")
-    ] = "nano",
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[
-        int, typer.Option(help="Port to listen on; 0 takes a free one.", min=0, max=65535)
-    ] = 6008,
-    device: Annotated[Device, typer.Option(help="Where to compute.")] = Device.auto,
-    engine: Annotated[Engine, typer.Option(help="Who runs the autoregressive part.")] = Engine.auto,
-    dtype: Annotated[Dtype, typer.Option(help="Precision of the weights.")] = Dtype.float32,
-    voices: Annotated[
-        Path | None,
-        typer.Option(help="A speaker.json; without it, the voices that come with the package."),
-    ] = None,
-    voice_cache: Annotated[
-        Path | None,
-        typer.Option(help="Folder that keeps encoded voices between runs; off by default."),
-    ] = None,
-) -> None:
+def serve(context: typer.Context, config: Path | None, print_config: bool, **flags: Any) -> None:
     """Speak text over WebSocket and HTTP while it is still being written.
 
-    WebSocket at /v1/audio/speech/stream, OpenAI-compatible HTTP at /v1/audio/speech. Ctrl-C lets
-    live speech finish; a second one stops at once.
+    Ctrl-C lets live speech finish; a second one stops at once. Every option can also be set in
+    the TOML file of --config and by an INDEXTTS_ variable: flags win over variables, variables
+    over the file.
     """
+    if context.invoked_subcommand is not None:
+        return
+    try:
+        settings = build(
+            (
+                from_file(config) if config else {},
+                from_environment(os.environ),
+                from_flags({key: flags[_parameter(key)] for key in SETTINGS}),
+            )
+        )
+    except BadSetting as error:
+        _fail(str(error))
+    if print_config:
+        typer.echo(as_toml(settings), nl=False)
+        return
     _refuse_foreign_package()
-    settings_module = _import_extra("server.config")
-    settings: Settings = settings_module.Settings(
-        model=model,
-        host=host,
-        port=port,
-        device=device.value,
-        engine=engine.value,
-        dtype=dtype.value,
-        voices=() if voices is None else (voices,),
-        voice_cache=voice_cache,
-    )
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    _refuse_open_door(settings)
+    logs.configure(style=settings.log_format, level=settings.log_level, show_text=settings.log_text)
     run(settings)
+
+
+def _parameter(key: str) -> str:
+    """What Python calls the option of a setting."""
+    return key.replace(".", "__")
+
+
+def _flag(setting: Setting) -> inspect.Parameter:
+    """An option, whose text is read by the setting as its other sources are."""
+    names = [setting.flag]
+    kind: Any = str | None
+    if setting.many:
+        kind = list[str] | None
+    elif setting.kind is bool:
+        kind = bool | None
+        names = [f"{setting.flag}/--no-{setting.flag[2:]}"]
+    numeric = setting.kind in (int, float)
+    shown = typer.Option(
+        *names,
+        help=f"{setting.help or 'A published limit.'}{setting.shown_default}",
+        show_default=False,
+        metavar="|".join(setting.choices) or ("NUMBER" if numeric else "TEXT"),
+        rich_help_panel="Limits" if "." in setting.key else "Options",
+    )
+    return inspect.Parameter(
+        _parameter(setting.key),
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[kind, shown],
+    )
+
+
+def _signature() -> inspect.Signature:
+    """What Typer reads options from: one for each setting, so that none can be forgotten."""
+    config = typer.Option("--config", envvar=CONFIG_VARIABLE, help="A TOML file of settings.")
+    printing = typer.Option("--print-config", help="Show the settings as TOML and end.")
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Signature(
+        [
+            inspect.Parameter("context", keyword, annotation=typer.Context),
+            inspect.Parameter(
+                "config", keyword, default=None, annotation=Annotated[Path | None, config]
+            ),
+            inspect.Parameter(
+                "print_config", keyword, default=False, annotation=Annotated[bool, printing]
+            ),
+            *map(_flag, SETTINGS.values()),
+        ]
+    )
+
+
+serve.__signature__ = _signature()  # type: ignore[attr-defined]
+serve.__annotations__ = {}
+app.callback(invoke_without_command=True)(serve)
 
 
 def run(settings: Settings) -> None:
@@ -111,6 +140,8 @@ def run(settings: Settings) -> None:
             _fail(str(error))
     console.print(f"Loaded {service.info.name} ({service.info.sample_rate_hz} Hz)")
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    tracing = _import_extra("server.tracing")
+    tracing.configure(metadata.version(DISTRIBUTION))
     asyncio.run(_serve(settings, service, application, transport, (listener, url)))
 
 
@@ -144,6 +175,23 @@ async def _announce(service: Any, url: str) -> None:
         console.print(f"Ready at {url}")
     else:
         console.print(f"Listening at {url}, but warming up failed: see the log")
+
+
+def _refuse_open_door(settings: Settings) -> None:
+    """Other machines may come in only with a key, or where the operator insists."""
+    if settings.keys is not None:
+        try:
+            read_keys(settings.keys)
+        except BadKeys as error:
+            _fail(str(error))
+        return
+    if is_loopback(settings.host) or settings.insecure_no_auth:
+        return
+    _fail(
+        f"refusing to listen on {settings.host} without API keys. Make one with "
+        "`indextts-server keys add NAME --keys keys.json` and start with `--keys keys.json`, or "
+        "say --insecure-no-auth to let everybody in"
+    )
 
 
 def _refuse_foreign_package() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from enum import Enum, auto
 
 from streaming.chunks import TextChunk, TextChunker
@@ -27,6 +27,8 @@ class TextFeed:
     def __init__(self) -> None:
         self._pieces: deque[str | _Mark] = deque()
         self._arrived = asyncio.Event()
+        self._meter: Callable[[int], None] = lambda characters: None
+        self.complete = False
 
     @classmethod
     def whole(cls, text: str) -> TextFeed:
@@ -36,8 +38,14 @@ class TextFeed:
         feed.finish()
         return feed
 
+    def charge(self, meter: Callable[[int], None]) -> None:
+        """Tell ``meter`` of all characters, those included that are here already."""
+        self._meter = meter
+        meter(sum(len(piece) for piece in self._pieces if isinstance(piece, str)))
+
     def put(self, text: str) -> None:
         """Append text."""
+        self._meter(len(text))
         for start in range(0, len(text), _PIECE_CHARACTERS):
             self._add(text[start : start + _PIECE_CHARACTERS])
 
@@ -48,6 +56,7 @@ class TextFeed:
 
     def finish(self) -> None:
         """There is no more text."""
+        self.complete = True
         self._add(_Mark.FINISH)
 
     async def chunks(

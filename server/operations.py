@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
@@ -13,19 +15,6 @@ from server import encoding, websocket
 from server.service import SynthesisService
 from streaming.fields import SAMPLE_RATES_HZ
 from streaming.request import EMOTIONS
-
-OWNER = "indextts-stream"
-
-
-async def models(request: Request) -> Response:
-    """``GET /v1/models``, as OpenAI lists them."""
-    model = {
-        "id": service_of(request).info.name,
-        "object": "model",
-        "created": request.app.state.created_s,
-        "owned_by": OWNER,
-    }
-    return JSONResponse({"object": "list", "data": [model]})
 
 
 async def capabilities(request: Request) -> Response:
@@ -65,6 +54,14 @@ async def ready(request: Request) -> Response:
     return JSONResponse({"status": state}, 200 if state == "ready" else 503)
 
 
+async def metrics(request: Request) -> Response:
+    """``GET /metrics``: figures for Prometheus."""
+    service = service_of(request)
+    if not service.settings.metrics:
+        raise HTTPException(404)
+    return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
 def service_of(request: Request) -> SynthesisService[Any]:
     """The engine room behind a request."""
     service: SynthesisService[Any] = request.app.state.service
@@ -72,10 +69,9 @@ def service_of(request: Request) -> SynthesisService[Any]:
 
 
 ROUTES: list[BaseRoute] = [
-    Route("/v1/audio/models", models),
-    Route("/v1/models", models),
     Route("/v1/capabilities", capabilities),
     Route("/v1/", hello),
     Route("/healthz", hello),
+    Route("/metrics", metrics),
     Route("/readyz", ready),
 ]

@@ -16,6 +16,9 @@ from streaming.speech import Urgency
 
 T = TypeVar("T")
 
+_LONGEST_ITEM_S = 5.0
+"""How long closing waits for the item that has begun."""
+
 
 class _Item:
     """A work item and the future that waits for it."""
@@ -71,7 +74,10 @@ class DeviceWorker:
         self._thread.start()
 
     async def close(self) -> None:
-        """Finish the item that has begun; those waiting fail with ``EngineFailed``."""
+        """Finish the item that has begun; those waiting fail with ``EngineFailed``.
+
+        An item that does not end is left behind with its thread, which holds up no exit.
+        """
         with self._changed:
             self._closed = True
             dropped, self._items = self._items, []
@@ -79,7 +85,7 @@ class DeviceWorker:
         for item in dropped:
             item.settle(None, EngineFailed("The device worker was closed."))
         if self._thread.ident is not None:
-            await asyncio.to_thread(self._thread.join)
+            await asyncio.to_thread(self._thread.join, _LONGEST_ITEM_S)
 
     async def __aenter__(self) -> DeviceWorker:
         self.start()
