@@ -130,7 +130,13 @@ class SpeechResponse(Response):
             make_encoder, job.config.format, rate_hz, bit_rate=job.bit_rate
         )
         feed = TextFeed.whole(job.text)
-        speech = self._service.speak(job.request_id, job.config, feed, caller=self._caller)
+        speech = self._service.speak(
+            job.request_id,
+            job.config,
+            feed,
+            caller=self._caller,
+            recordings=job.recordings,
+        )
         async with aclosing(speech) as events:
             async for event in events:
                 piece = b""

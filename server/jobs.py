@@ -16,18 +16,34 @@ from streaming.errors import (
     TextTooLong,
     UnsupportedFormat,
 )
-from streaming.fields import EmotionConfig, SpeechConfig, parse_fields
+from streaming.fields import (
+    MAX_EMOTION_CHARS,
+    Changes,
+    EmotionConfig,
+    SpeechConfig,
+    parse_fields,
+)
+from streaming.speech import Recording
 from streaming.wire import join_text
 
 PCM_RATE_HZ = 24_000
 """What OpenAI's clients take ``pcm`` for, whatever rate the model has; Opus knows it, too."""
+
+DEFAULT = SpeechConfig(format="mp3")
+"""What OpenAI's route speaks when it is not told otherwise."""
+
+_WHOLE = ("wav", "flac")
+"""Files whose header tells their length."""
 
 _SESSION_ONLY = ("encoding", "framing", "max_lead_s", "timestamps", "subtitles")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeechJob:
-    """One text to speak over HTTP: as events (``sse``), as it is made (``streamed``), or whole."""
+    """One text to speak over HTTP: as events (``sse``), as it is made (``streamed``), or whole.
+
+    ``recordings`` speak instead of the configuration's voice.
+    """
 
     request_id: str
     text: str
@@ -36,19 +52,25 @@ class SpeechJob:
     sse: bool
     streamed: bool
     bit_rate: int | None = None
+    recordings: tuple[Recording, ...] = ()
 
 
-def read_job(raw: Mapping[str, Any], service: SynthesisService[Any], request_id: str) -> SpeechJob:
-    """The job in a request body; raises ``InputError``."""
+def read_job(
+    raw: Mapping[str, Any],
+    service: SynthesisService[Any],
+    request_id: str,
+    *,
+    default: SpeechConfig = DEFAULT,
+) -> SpeechJob:
+    """The job in a request body, ``default`` where it says nothing; raises ``InputError``."""
     text = read_text(raw, "input", service.settings.limits.context_characters)
     for name in _SESSION_ONLY:
         if raw.get(name) is not None:
             raise BadConfig(f"{name} belongs to the WebSocket", param=name)
-    config = SpeechConfig(format="mp3").updated(parse_fields(raw))
+    config = default.updated(parse_fields(raw))
     if service.info.emotion_from_text:
         config = _with_instructions(config, raw.get("instructions"))
-    seed = parse_fields({"sampling": {"seed": raw.get("seed")}})
-    config = config.updated(seed)
+    config = config.updated(_seed(raw))
     try:
         service.check(config, FORMATS)
     except UnsupportedFormat as error:
@@ -85,6 +107,13 @@ def read_text(raw: Mapping[str, Any], name: str, most: int) -> str:
     return text
 
 
+def _seed(raw: Mapping[str, Any]) -> Changes:
+    try:
+        return parse_fields({"sampling": {"seed": raw.get("seed")}})
+    except BadConfig as error:
+        raise BadConfig(error.message.removeprefix("sampling."), param="seed") from None
+
+
 def _with_instructions(config: SpeechConfig, instructions: object) -> SpeechConfig:
     """OpenAI's ``instructions`` say how to speak, which here is an emotion's text.
 
@@ -93,6 +122,8 @@ def _with_instructions(config: SpeechConfig, instructions: object) -> SpeechConf
     if instructions is None or instructions == "" or config.emotion != EmotionConfig():
         return config
     try:
+        if isinstance(instructions, str):
+            instructions = instructions[:MAX_EMOTION_CHARS]
         return config.updated(parse_fields({"emotion": {"text": instructions}}))
     except BadConfig as error:
         raise BadConfig(error.message, param="instructions") from None
@@ -101,7 +132,7 @@ def _with_instructions(config: SpeechConfig, instructions: object) -> SpeechConf
 def _delivery(raw: Mapping[str, Any], audio_format: str) -> tuple[bool, bool]:
     """Whether as events, and whether as it is made.
 
-    A WAV comes whole, with its true sizes, unless a stream is asked for.
+    WAV and FLAC come whole, with their true length, unless a stream is asked for.
     """
     stream, stream_format = raw.get("stream"), raw.get("stream_format")
     if stream is not None and not isinstance(stream, bool):
@@ -109,5 +140,5 @@ def _delivery(raw: Mapping[str, Any], audio_format: str) -> tuple[bool, bool]:
     if stream_format not in (None, "audio", "sse"):
         raise BadConfig("stream_format must be audio or sse", param="stream_format")
     if stream_format is None:
-        return stream is True, stream is True or (stream is None and audio_format != "wav")
+        return stream is True, stream is True or (stream is None and audio_format not in _WHOLE)
     return stream_format == "sse", stream_format == "sse" or stream is not False
