@@ -19,6 +19,7 @@ from server import http, models_api, operations, tokens, voices_api, websocket
 from server.access import RequestId
 from server.auth import Authentication, Doorman
 from server.config import Settings
+from server.dialects import deepgram, elevenlabs
 from server.http import error_response
 from server.keys import Allowance, KeyRing
 from server.service import SynthesisService
@@ -27,7 +28,16 @@ from streaming.errors import Internal, SpeechError
 
 logger = logging.getLogger(__name__)
 
-DOORS = (websocket, http, models_api, voices_api, tokens, operations)
+DOORS = (
+    websocket,
+    http,
+    models_api,
+    voices_api,
+    elevenlabs,
+    deepgram,
+    tokens,
+    operations,
+)
 """Modules whose ``ROUTES`` this server answers, in the order they are tried."""
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 import uvicorn
 from starlette.types import ASGIApp, Scope
+from uvicorn._types import ASGISendEvent
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from streaming.session import Limits
@@ -33,6 +34,15 @@ class SpeechSocket(WebSocketsSansIOProtocol):
         extensions: dict[str, object] = self.scope["extensions"]  # type: ignore[assignment]
         extensions[EXTENSION] = self
         await super().run_asgi()
+
+    async def send(self, message: ASGISendEvent) -> None:
+        """As uvicorn does, but a refused handshake counts as answered and is no error in the log.
+
+        Delete this when uvicorn stops complaining of ``websocket.http.response``.
+        """
+        await super().send(message)
+        if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
+            self.handshake_complete = True
 
     def release(self) -> None:
         """Let pending sends through to the buffer, and drop the connection soon."""
