@@ -19,7 +19,7 @@ from server import http, models_api, operations, tokens, voices_api, websocket
 from server.access import RequestId
 from server.auth import Authentication, Doorman
 from server.config import Settings
-from server.dialects import deepgram, elevenlabs
+from server.dialects import deepgram, elevenlabs, seeds
 from server.http import error_response
 from server.keys import Allowance, KeyRing
 from server.service import SynthesisService
@@ -35,6 +35,7 @@ DOORS = (
     voices_api,
     elevenlabs,
     deepgram,
+    seeds,
     tokens,
     operations,
 )
