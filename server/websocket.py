@@ -13,7 +13,9 @@ from typing import Any
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from server import encoding
 from server.admission import caller_of
+from server.encoding import make_encoder
 from server.errors import close_code
 from server.feed import TextFeed
 from server.service import SynthesisService
@@ -26,11 +28,12 @@ from streaming.wire import SessionCreated, encode
 
 logger = logging.getLogger(__name__)
 
-FORMATS = ("pcm",)
+FORMATS = encoding.FORMATS
 """What this door offers."""
 
 _OUTBOX_MESSAGES = 64
 _REASON_BYTES = 123
+_ANY_RATE_HZ = 24_000
 
 
 class _Gone(Exception):
@@ -78,6 +81,7 @@ class Connection:
             limits=self._limits,
             check=lambda config: service.check(config, FORMATS),
             now_s=time.monotonic(),
+            make_encoder=make_encoder,
         )
 
     def take(self, data: str | bytes) -> None:
@@ -221,6 +225,9 @@ class Connection:
             begin.request_id, begin.config, feed, brake, caller=caller_of(self._websocket.scope)
         )
         try:
+            if begin.config.format not in ("pcm", "wav"):
+                # The first one loads a library, which is nothing for the event loop.
+                await asyncio.to_thread(make_encoder, begin.config.format, _ANY_RATE_HZ)
             async with aclosing(speech) as events:
                 async for event in events:
                     effects = self._session.event(begin.context, event, time.monotonic())
@@ -232,6 +239,10 @@ class Connection:
         except SpeechError as error:
             logger.info("request %s: %s", begin.request_id, error.code)
             self._carry_out(self._session.failed(begin.context, error))
+        except Exception:
+            logger.exception("request %s failed", begin.request_id)
+            internal = Internal("something went wrong", request_id=begin.request_id)
+            self._carry_out(self._session.failed(begin.context, internal))
         finally:
             current = self._speeches.get(begin.context)
             if current is not None and current.feed is feed:
@@ -240,12 +251,12 @@ class Connection:
 
     async def _pace(self, audio: Audio) -> None:
         """Stay at most ``max_lead_s`` ahead of a listener who plays what was sent."""
-        if audio.max_lead_s is None:
+        if (max_lead_s := audio.config.max_lead_s) is None:
             return
         now_s = time.monotonic()
         dry_at_s = max(now_s, self._dry_at_s.get(audio.context, 0.0)) + audio.duration_s
         self._dry_at_s[audio.context] = dry_at_s
-        await asyncio.sleep(dry_at_s - now_s - audio.max_lead_s)
+        await asyncio.sleep(dry_at_s - now_s - max_lead_s)
 
 
 ROUTES: list[BaseRoute] = [WebSocketRoute("/v1/audio/speech/stream", speech_stream)]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass
 from typing import TypeAlias
 
 from streaming.fields import SpeechConfig
-from streaming.wire import AudioDelta, ServerMessage
+from streaming.wire import AudioDelta, ServerMessage, tag
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,13 +19,36 @@ class Send:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Audio:
-    """Send audio, as binary or inside JSON; ``max_lead_s`` paces it, ``duration_s`` is its own."""
+    """Send audio: ``data``, PCM or encoded, stands for ``samples`` from ``first_sample`` on."""
 
     context: int
     context_id: str
-    payload: bytes | AudioDelta
-    duration_s: float
-    max_lead_s: float | None
+    sequence: int
+    first_sample: int
+    samples: int
+    sample_rate_hz: int
+    data: bytes
+    config: SpeechConfig
+
+    @property
+    def duration_s(self) -> float:
+        """How long it plays."""
+        return self.samples / self.sample_rate_hz
+
+    @property
+    def payload(self) -> bytes | AudioDelta:
+        """What goes out, as binary or inside JSON."""
+        if self.config.encoding == "base64":
+            return AudioDelta(
+                context_id=self.context_id,
+                utterance_index=self.context,
+                sequence=self.sequence,
+                first_sample=self.first_sample,
+                audio=base64.b64encode(self.data).decode("ascii"),
+            )
+        if self.config.framing == "tagged":
+            return tag(self.context, self.sequence, self.first_sample, self.data)
+        return self.data
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from streaming.delivery import MakeEncoder, only_pcm
 from streaming.effects import Close, Effect, Send
 from streaming.errors import (
     AccessError,
@@ -18,7 +19,6 @@ from streaming.errors import (
     Draining,
     Idle,
     Internal,
-    InvalidText,
     SpeechError,
     Stalled,
     TextTooLong,
@@ -66,7 +66,8 @@ class Limits:
 class Session:
     """One connection; every method gives the effects its server must carry out in order.
 
-    ``check`` raises ``InputError`` for a configuration that this server cannot serve.
+    ``check`` raises ``InputError`` for a configuration that this server cannot serve;
+    ``make_encoder`` gives the encoders of formats other than ``pcm``.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Session:
         limits: Limits,
         check: Callable[[SpeechConfig], None],
         now_s: float,
+        make_encoder: MakeEncoder = only_pcm,
     ) -> None:
         self.closed = False
         self._greeting = greeting
@@ -85,6 +87,7 @@ class Session:
             session_id=greeting.session_id,
             most=limits.contexts,
             most_characters=limits.context_characters,
+            make_encoder=make_encoder,
         )
         self._bad_messages = 0
         self._closing: Draining | bool = False
@@ -185,11 +188,7 @@ class Session:
             if raw["type"] == SessionConfig.type:
                 return [self._failure(error)]
             # Only a message that names a context gets here; its error is the context's end.
-            context_id = context_of(raw)
-            context = self._contexts.newest(context_id)
-            if self._contexts.state(context) in OPEN:
-                return self._contexts.signal(context, Signal.FAILED, error)
-            return self._contexts.signal(None, Signal.FAILED, (context_id, error))
+            return self._contexts.refuse(context_of(raw), error)
 
     def _message(self, message: ClientMessage) -> list[Effect]:
         match message:
@@ -202,7 +201,7 @@ class Session:
             case InputDone(context_id=context_id):
                 return self._signal_id(context_id, Signal.DONE)
             case InputCancel():
-                return self._cancel(message)
+                return self._contexts.cancel(message)
             case Ping():
                 return [Send(message=Pong())]
             case SessionClose():
@@ -238,21 +237,9 @@ class Session:
     def _signal_id(self, context_id: str, signal: Signal) -> list[Effect]:
         return self._contexts.signal(self._contexts.newest(context_id), signal, context_id)
 
-    def _cancel(self, message: InputCancel) -> list[Effect]:
-        effects: list[Effect] = []
-        for context in self._contexts.all(message.context_id):
-            effects += self._contexts.signal(context, Signal.CANCEL, message.played_samples)
-        return effects or self._signal_id(message.context_id, Signal.CANCEL)
-
     def _close(self) -> list[Effect]:
         self._closing = self._closing or True
-        effects: list[Effect] = []
-        for context in self._contexts.all():
-            try:
-                effects += self._contexts.signal(context, Signal.DONE, context.context_id)
-            except InvalidText as error:
-                effects += self._contexts.signal(context, Signal.FAILED, error)
-        return effects
+        return self._contexts.finish_all()
 
     def _settle(self) -> list[Effect]:
         """Give turns; when closing and nothing is live any more, close."""

@@ -6,12 +6,13 @@ from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from typing import Any
 
-from streaming.context import NOTHING_TO_SPEAK, Context
+from streaming.context import Context
+from streaming.delivery import NOTHING_TO_SPEAK, MakeEncoder
 from streaming.effects import Effect, Send, Stop
-from streaming.errors import BadConfig, SpeechError
+from streaming.errors import BadConfig, InvalidText, SpeechError
 from streaming.events import SpeechDone
 from streaming.fields import SpeechConfig
-from streaming.wire import Cancelled, Failure, InputText, SessionDone, Warn
+from streaming.wire import Cancelled, Failure, InputCancel, InputText, SessionDone, Warn
 
 
 class State(Enum):
@@ -105,11 +106,14 @@ class Contexts:
     An action takes the context (``None`` for an id nobody uses) and what came with the signal.
     """
 
-    def __init__(self, *, session_id: str, most: int, most_characters: int) -> None:
+    def __init__(
+        self, *, session_id: str, most: int, most_characters: int, make_encoder: MakeEncoder
+    ) -> None:
         self.config = SpeechConfig()
         self._session_id = session_id
         self._most = most
         self._most_characters = most_characters
+        self._make_encoder = make_encoder
         self._opened = 0
         self._contexts: dict[int, Context] = {}
         self._states: dict[int, State] = {}
@@ -158,6 +162,30 @@ class Contexts:
             busy.add(lane)
         return effects
 
+    def cancel(self, message: InputCancel) -> list[Effect]:
+        """Cancel every context of an id."""
+        effects: list[Effect] = []
+        for context in self.all(message.context_id):
+            effects += self.signal(context, Signal.CANCEL, message.played_samples)
+        return effects or self.signal(None, Signal.CANCEL, message.context_id)
+
+    def finish_all(self) -> list[Effect]:
+        """No more text for any context."""
+        effects: list[Effect] = []
+        for context in self.all():
+            try:
+                effects += self.signal(context, Signal.DONE, context.context_id)
+            except InvalidText as error:
+                effects += self.signal(context, Signal.FAILED, error)
+        return effects
+
+    def refuse(self, context_id: str, error: SpeechError) -> list[Effect]:
+        """A message for a context is in error, which is the end of that context if it is open."""
+        context = self.newest(context_id)
+        if self.state(context) in OPEN:
+            return self.signal(context, Signal.FAILED, error)
+        return self.signal(None, Signal.FAILED, (context_id, error))
+
     def failure(self, error: SpeechError, context_id: str | None, request_id: str) -> Effect:
         """The message that tells of an error."""
         message = Failure(
@@ -176,9 +204,10 @@ class Contexts:
         context = Context(
             context_id=message.context_id,
             number=self._opened,
-            request_id=f"{self._session_id}-{self._opened}",
+            session_id=self._session_id,
             config=self.config,
             limit=self._most_characters,
+            make_encoder=self._make_encoder,
         )
         effects = self._append(context, message)
         self._opened += 1

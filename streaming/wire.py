@@ -149,6 +149,7 @@ class AudioDone:
     total_bytes: int
     duration_ms: float
     quality: Mapping[str, Any] = field(default_factory=dict)
+    timestamps: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -181,6 +182,8 @@ class SessionDone:
     characters_in: int
     characters_spoken: int
     timings: Mapping[str, Any] = field(default_factory=dict)
+    quality: Mapping[str, Any] = field(default_factory=dict)
+    subtitles: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

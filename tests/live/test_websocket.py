@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
+import itertools
 import random
 import time
 from pathlib import Path
 
+import av
 import pytest
 
+from server.websocket import FORMATS
 from streaming import wire
 from streaming.errors import EngineFailed, SynthesisFailed
 from tests.fakes import ToneScript
@@ -89,6 +93,45 @@ async def test_base64_holds_the_same_samples(room: Room) -> None:
         assert coded.pcm == b""
         assert b"".join(base64.b64decode(delta.audio) for delta in deltas) == plain.pcm
         assert [delta.sequence for delta in deltas] == list(range(len(deltas)))
+
+
+@pytest.mark.parametrize("audio_format", [name for name in FORMATS if name != "pcm"])
+async def test_every_chunk_of_another_format_is_a_file(room: Room, audio_format: str) -> None:
+    async with talk(room, format=audio_format) as client:
+        await client.send("input.text", text=TEXT)
+        await client.send("input.done")
+        end = await client.until(wire.SessionDone)
+    check_accounts(client, audio_format=audio_format)
+    files: list[bytes] = []
+    for item in client.heard:
+        if isinstance(item, wire.AudioStart):
+            files.append(b"")
+        elif isinstance(item, bytes):
+            files[-1] += item
+    dones = client.all(wire.AudioDone)
+    assert [len(data) for data in files] == [done.total_bytes for done in dones]
+    for data, done in zip(files, dones, strict=True):
+        with av.open(io.BytesIO(data)) as container:
+            frames = [frame for frame in container.decode(audio=0)]
+        duration_s = sum(frame.samples / frame.sample_rate for frame in frames)
+        assert duration_s * 1000 == pytest.approx(done.duration_ms, abs=120)
+    assert end.total_samples == sum(done.samples for done in dones)
+
+
+async def test_times_and_subtitles(room: Room) -> None:
+    async with talk(room, timestamps="word", subtitles="vtt") as client:
+        await client.send("input.text", text=TEXT + "[pause:0.5s]The end.")
+        await client.send("input.done")
+        end = await client.until(wire.SessionDone)
+        check_accounts(client)
+    assert end.subtitles.startswith("WEBVTT")
+    times = [done.timestamps for done in client.all(wire.AudioDone)]
+    assert times[0]["start_ms"] == 0
+    assert all(a["end_ms"] == pytest.approx(b["start_ms"]) for a, b in itertools.pairwise(times))
+    assert times[-1]["end_ms"] == pytest.approx(end.total_samples / 22.05)
+    words = [word["text"] for chunk in times for word in chunk["words"]]
+    assert words == [*TEXT.split(), "The", "end."]
+    assert times[-2]["words"][-1]["end_ms"] <= times[-1]["start_ms"] - 490
 
 
 async def test_tagged_contexts_interleave_and_never_skip(slow_room: Room) -> None:
