@@ -20,32 +20,37 @@ import torch
 import typer
 
 from indextts.checks import Check
-from indextts.golden import Arrays, GoldenContext
+from indextts.goldens import v1, v2_gpt, v2_s2mel, v2_voice
+from indextts.goldens.arrays import Arrays, GoldenContext
 from indextts.text.golden import check_goldens
-from indextts.v2 import golden_gpt, golden_s2mel, golden_voice
 
 Checker: TypeAlias = Callable[[Arrays, GoldenContext], list[Check]]
 
 INDEXTTS2: Mapping[str, Checker] = {
-    "audio_features.npz": golden_voice.check_audio_features,
-    "bigvgan.npz": golden_s2mel.check_bigvgan,
-    "campplus.npz": golden_voice.check_campplus,
-    "cfm.npz": golden_s2mel.check_cfm,
-    "conditioning.npz": golden_gpt.check_conditioning,
-    "dit.npz": golden_s2mel.check_dit,
-    "emotion_matrix.npz": golden_voice.check_emotion_matrix,
-    "gpt.npz": golden_gpt.check_gpt,
-    "gpt_layer.npz": golden_s2mel.check_gpt_layer,
-    "length_regulator.npz": golden_s2mel.check_length_regulator,
-    "official_bigvgan.npz": golden_s2mel.check_official_bigvgan,
-    "official_codec_lr.npz": golden_voice.check_official_codec_lr,
-    "official_dit.npz": golden_s2mel.check_official_dit,
-    "sampling.npz": golden_gpt.check_sampling,
-    "semantic_codec.npz": golden_voice.check_semantic_codec,
-    "snake.npz": golden_s2mel.check_snake,
-    "w2v_bert_tiny.npz": golden_voice.check_w2v_bert,
+    "audio_features.npz": v2_voice.check_audio_features,
+    "bigvgan.npz": v2_s2mel.check_bigvgan,
+    "campplus.npz": v2_voice.check_campplus,
+    "cfm.npz": v2_s2mel.check_cfm,
+    "conditioning.npz": v2_gpt.check_conditioning,
+    "dit.npz": v2_s2mel.check_dit,
+    "emotion_matrix.npz": v2_voice.check_emotion_matrix,
+    "gpt.npz": v2_gpt.check_gpt,
+    "gpt_layer.npz": v2_s2mel.check_gpt_layer,
+    "length_regulator.npz": v2_s2mel.check_length_regulator,
+    "official_bigvgan.npz": v2_s2mel.check_official_bigvgan,
+    "official_codec_lr.npz": v2_voice.check_official_codec_lr,
+    "official_dit.npz": v2_s2mel.check_official_dit,
+    "sampling.npz": v2_gpt.check_sampling,
+    "semantic_codec.npz": v2_voice.check_semantic_codec,
+    "snake.npz": v2_s2mel.check_snake,
+    "w2v_bert_tiny.npz": v2_voice.check_w2v_bert,
 }
 """Every file of a set of the family ``indextts2`` and who judges it."""
+
+FAMILIES: Mapping[str, Mapping[str, Checker]] = {
+    "indextts1": v1.CHECKERS,
+    "indextts2": INDEXTTS2,
+}
 
 _MANIFEST = "manifest.json"
 
@@ -62,7 +67,7 @@ def check_set(folder: Path, official: Path | None) -> Iterator[Check]:
     if family == "frontend":
         model = _official_file(official, "bpe.model")
         yield from check_goldens(folder / str(manifest.get("file", "goldens.json")), model)
-    elif family == "indextts2":
+    elif family in FAMILIES:
         yield from _check_arrays(folder, manifest, official)
     else:
         yield _failure(str(folder / _MANIFEST), f"unknown family {family!r}")
@@ -72,18 +77,19 @@ def _check_arrays(
     folder: Path, manifest: Mapping[str, Any], official: Path | None
 ) -> Iterator[Check]:
     config = _read_json(folder / "tiny.json")
+    checkers = FAMILIES[manifest["family"]]
     files = {path.name for path in folder.glob("*.npz")}
     for name in sorted(manifest.get("tolerance_max_abs", {}).keys() - files):
         yield replace(_failure(name, "not in this set"), informative=True)
     for name in sorted(files):
-        if name not in INDEXTTS2:
+        if name not in checkers:
             yield _failure(name, "unknown file")
             continue
         ctx = GoldenContext(file=name, config=config, manifest=manifest, official=official)
         try:
             with (folder / name).open("rb") as file, torch.no_grad():
                 arrays = dict(np.load(file, allow_pickle=False))
-                yield from INDEXTTS2[name](arrays, ctx)
+                yield from checkers[name](arrays, ctx)
         except Exception as error:  # whatever a broken file leads to, the others are judged
             yield _failure(name, f"cannot be judged: {type(error).__name__}: {error}")
 

@@ -1,14 +1,16 @@
-"""What both families do with a chunk: timed work items, codes with a guard around them."""
+"""What both families share: the model around its parts, timed work items, codes under guard."""
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from indextts.config import WritingConfig
@@ -16,13 +18,25 @@ from indextts.engines.base import Engine, Generation, Progress, SamplingParams
 from indextts.gpt.sampling import looped_tail
 from indextts.tensors import Prompt
 from indextts.text.language import Language
+from indextts.text.process import FrontendProcess
 from streaming.errors import SynthesisFailed
-from streaming.speech import Prepared, Samples, Take, Urgency, VoiceT, Worker
+from streaming.request import SynthesisRequest
+from streaming.speech import (
+    ModelInfo,
+    Prepared,
+    Recording,
+    Samples,
+    Take,
+    Urgency,
+    VoiceT,
+    Worker,
+)
 
 T = TypeVar("T")
 
 _SPARE_CODES = 50
 _RUNAWAY_CODES = 100
+_WHENEVER = Urgency(lead_s=lambda: float("inf"))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -110,7 +124,127 @@ class CodeWriter:
         )
 
 
-def language_of(tag: str | None) -> Language | None:
+class VoiceEncoder(Protocol[VoiceT]):
+    """Recordings to a voice; ``fingerprint`` names the weights."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Hexadecimal."""
+        ...
+
+    async def encode_on(
+        self, worker: Worker, recordings: Sequence[Recording], urgency: Urgency
+    ) -> VoiceT:
+        """In steps that are items of ``worker``; raises ``BadRecording``."""
+        ...
+
+    def dump(self, voice: VoiceT) -> dict[str, NDArray[np.float32]]:
+        """Plain arrays that hold the voice."""
+        ...
+
+    def load(self, arrays: Mapping[str, NDArray[np.float32]]) -> VoiceT:
+        """The voice that ``dump`` wrote; ``ValueError`` when it is of another model."""
+        ...
+
+
+class FamilyModel(Generic[VoiceT]):
+    """Everything of ``streaming.speech.SpeechModel`` but ``speak``, which each family adds.
+
+    ``glossary`` says how terms are read unless a request says otherwise.
+    """
+
+    def __init__(
+        self,
+        *,
+        info: ModelInfo,
+        encoder: VoiceEncoder[VoiceT],
+        frontend: FrontendProcess,
+        writer: CodeWriter,
+        worker: Worker,
+        glossary: Mapping[str, str] | None = None,
+    ) -> None:
+        self.info = info
+        self._encoder, self._frontend, self._writer = encoder, frontend, writer
+        self._worker, self._glossary = worker, glossary or {}
+
+    @property
+    def engine(self) -> Engine:
+        """Who decodes."""
+        return self._writer.engine
+
+    @property
+    def fingerprint(self) -> str:
+        """Names the weights, for whoever keeps encoded voices."""
+        return self._encoder.fingerprint
+
+    async def start(self) -> None:
+        """Begin to serve."""
+        await asyncio.to_thread(self._frontend.start)
+        await self.engine.start()
+
+    async def close(self) -> None:
+        """End the engine and the text front end's process."""
+        await self.engine.close()
+        await asyncio.to_thread(self._frontend.close)
+
+    def estimate_tokens(self, text: str) -> int:
+        """Cheap upper bound of the token count, safe on the event loop."""
+        return self._frontend.estimate_tokens(text)
+
+    def check(self, request: SynthesisRequest) -> None:
+        """Raise ``BadConfig`` for what this model cannot do."""
+
+    def prepare(self, text: str, request: SynthesisRequest) -> tuple[Prepared, ...]:
+        """Normalize and tokenize; one segment unless the text exceeds ``info.limit_tokens``.
+
+        Raises ``BadConfig`` for what this model cannot do.
+        """
+        self.check(request)
+        segments = self._frontend.prepare(
+            text,
+            max_tokens=self.info.limit_tokens,
+            glossary={**self._glossary, **request.glossary},
+            language=_language_of(request.language),
+        )
+        return tuple(
+            Prepared(
+                text=segment.text,
+                normalized_text=segment.normalized_text,
+                token_ids=segment.token_ids,
+            )
+            for segment in segments
+        )
+
+    async def encode(self, recordings: Sequence[Recording]) -> VoiceT:
+        """Everything that depends on the recordings alone; raises ``BadRecording``."""
+        return await self._encoder.encode_on(self._worker, recordings, _WHENEVER)
+
+    def dump(self, voice: VoiceT) -> dict[str, NDArray[np.float32]]:
+        """Plain arrays that hold the voice."""
+        return self._encoder.dump(voice)
+
+    def load(self, arrays: Mapping[str, NDArray[np.float32]]) -> VoiceT:
+        """The voice that ``dump`` wrote; ``ValueError`` when it is of another model."""
+        return self._encoder.load(arrays)
+
+
+def describe(
+    name: str, version: object, sample_rate_hz: int, limit_tokens: int, defaults: WritingConfig
+) -> ModelInfo:
+    """What a checkpoint says of itself."""
+    return ModelInfo(
+        name=name,
+        version=str(version),
+        sample_rate_hz=sample_rate_hz,
+        first_chunk_tokens=defaults.first_chunk_tokens,
+        max_chunk_tokens=defaults.max_chunk_tokens,
+        limit_tokens=limit_tokens,
+        tokens_per_second=defaults.tokens_per_second,
+        languages=defaults.languages,
+    )
+
+
+def _language_of(tag: str | None) -> Language | None:
     """The language of a tag such as ``zh-CN``; ``None`` leaves it to the text."""
     known: dict[str, Language] = {"zh": "zh", "en": "en"}
     return known.get((tag or "").lower().split("-")[0])

@@ -45,7 +45,7 @@ def read_reference(recordings: Sequence[Recording], sample_rate_hz: int) -> Refe
         if sum(part.size for part in parts) >= wanted:
             break
         kept = recording.samples[: int((MAX_S + _MARGIN_S) * recording.sample_rate_hz)]
-        _check_samples(kept)
+        check_samples(kept)
         parts.append(load_resample(kept, recording.sample_rate_hz, sample_rate_hz))
     joined = np.concatenate(parts)[:wanted]
     if joined.size < MIN_S * sample_rate_hz:
@@ -57,7 +57,8 @@ def read_reference(recordings: Sequence[Recording], sample_rate_hz: int) -> Refe
     )
 
 
-def _check_samples(samples: np.ndarray) -> None:
+def check_samples(samples: np.ndarray) -> None:
+    """Raise ``BadRecording`` for what is not finite, silent or far too loud."""
     if samples.ndim != 1 or samples.dtype != np.float32:
         raise BadRecording("the recording is not mono audio")
     peak = float(np.abs(samples).max(initial=0.0))

@@ -11,6 +11,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from threading import Lock
@@ -49,13 +50,19 @@ class FrontendProcess:
         self.prepare("一。", max_tokens=100)
 
     def prepare(
-        self, text: str, *, max_tokens: int, language: Language | None = None
+        self,
+        text: str,
+        *,
+        max_tokens: int,
+        glossary: Mapping[str, str] | None = None,
+        language: Language | None = None,
     ) -> tuple[Segment, ...]:
         """As ``TextFrontend.prepare``; blocking, from any thread, one text at a time.
 
         Raises ``InvalidText``, and ``EngineFailed`` when the process dies over this text.
         """
-        question = json.dumps({"text": text, "max_tokens": max_tokens, "language": language})
+        asked = {"max_tokens": max_tokens, "glossary": dict(glossary or {}), "language": language}
+        question = json.dumps({"text": text, **asked})
         with self._lock:
             answer = self._ask(question)
         if "invalid" in answer:

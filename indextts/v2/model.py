@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from functools import partial
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from indextts.engines.base import Engine, Generation
 from indextts.gpt.prompt import build_prompt
-from indextts.speaking import CodeWriter, Stages, language_of, to_samples
+from indextts.speaking import CodeWriter, FamilyModel, Stages, describe, to_samples
 from indextts.tensors import Codes, Features, Latents, Mel, Prompt
 from indextts.text.process import FrontendProcess
 from indextts.v2.config import CheckpointConfig
@@ -22,13 +20,12 @@ from indextts.v2.emotion_mixer import EmotionMixer
 from indextts.v2.flow import FlowSampler, FlowState, draw_noise
 from indextts.v2.networks import Networks
 from indextts.v2.regulator import target_length
-from indextts.v2.voice import Voice, VoiceEncoder, fingerprint
+from indextts.v2.voice import Voice, VoiceEncoder
+from indextts.voice_arrays import fingerprint
 from streaming.request import SynthesisRequest
 from streaming.speech import (
     ChunkReport,
-    ModelInfo,
     Prepared,
-    Recording,
     Samples,
     Take,
     Urgency,
@@ -41,7 +38,7 @@ SLICE_FRAMES = (24, 48, 64)
 _WHENEVER = Urgency(lead_s=lambda: float("inf"))
 
 
-class IndexTTS2:
+class IndexTTS2(FamilyModel[Voice]):
     """The model family's implementation of ``streaming.speech.SpeechModel``.
 
     ``positions`` is what the engine has room for: prompt and codes of one chunk together.
@@ -59,100 +56,32 @@ class IndexTTS2:
         worker: Worker,
         positions: int,
     ) -> None:
-        self._config = config
-        self._networks = networks
-        self._frontend = frontend
-        self._mixer = mixer
-        self._engine = engine
-        self._worker = worker
-        self._device = networks.cfm.conv1.weight.device
-        inference = config.inference
-        self._writer = CodeWriter(
-            engine=engine,
-            defaults=inference,
-            positions=positions,
-            max_codes=config.gpt.max_mel_tokens,
+        inference, rate_hz = config.inference, config.s2mel.preprocess_params.sr
+        info = describe(name, config.version, rate_hz, config.gpt.max_text_tokens, inference)
+        super().__init__(
+            info=replace(info, emotion_from_text=mixer.classifier is not None),
+            encoder=_voice_encoder(networks, config, self._regulate),
+            frontend=frontend,
+            writer=CodeWriter(
+                engine=engine,
+                defaults=inference,
+                positions=positions,
+                max_codes=config.gpt.max_mel_tokens,
+            ),
+            worker=worker,
         )
+        self._config, self._networks, self._mixer = config, networks, mixer
+        self._device = networks.cfm.conv1.weight.device
         self._flow = FlowSampler(
             networks.cfm,
             steps=inference.cfm_steps,
             cfg_rate=inference.cfg_rate,
             cfg_cache_interval=inference.cfg_cache_interval,
         )
-        self._encoder = _voice_encoder(networks, config, self._regulate)
-        self._info = ModelInfo(
-            name=name,
-            version=str(config.version),
-            sample_rate_hz=config.s2mel.preprocess_params.sr,
-            first_chunk_tokens=inference.first_chunk_tokens,
-            max_chunk_tokens=inference.max_chunk_tokens,
-            limit_tokens=config.gpt.max_text_tokens,
-            tokens_per_second=inference.tokens_per_second,
-            languages=inference.languages,
-            emotion_from_text=mixer.classifier is not None,
-        )
 
-    @property
-    def info(self) -> ModelInfo:
-        """Name, rate and limits of the checkpoint."""
-        return self._info
-
-    @property
-    def engine(self) -> Engine:
-        """Who decodes."""
-        return self._engine
-
-    @property
-    def fingerprint(self) -> str:
-        """Names the weights, for whoever keeps encoded voices."""
-        return self._encoder.fingerprint
-
-    async def start(self) -> None:
-        """Begin to serve."""
-        await asyncio.to_thread(self._frontend.start)
-        await self._engine.start()
-
-    async def close(self) -> None:
-        """End the engine and the text front end's process."""
-        await self._engine.close()
-        await asyncio.to_thread(self._frontend.close)
-
-    def estimate_tokens(self, text: str) -> int:
-        """Cheap upper bound of the token count, safe on the event loop."""
-        return self._frontend.estimate_tokens(text)
-
-    def prepare(self, text: str, request: SynthesisRequest) -> tuple[Prepared, ...]:
-        """Normalize and tokenize; one segment unless the text exceeds ``info.limit_tokens``.
-
-        Raises ``BadConfig`` for an emotion that needs a classifier where there is none.
-        """
+    def check(self, request: SynthesisRequest) -> None:
+        """Raise ``BadConfig`` for an emotion that needs a classifier where there is none."""
         self._mixer.check(request)
-        segments = self._frontend.prepare(
-            text,
-            max_tokens=self._info.limit_tokens,
-            glossary=request.glossary,
-            language=language_of(request.language),
-        )
-        return tuple(
-            Prepared(
-                text=segment.text,
-                normalized_text=segment.normalized_text,
-                token_ids=segment.token_ids,
-            )
-            for segment in segments
-        )
-
-    async def encode(self, recordings: Sequence[Recording]) -> Voice:
-        """Everything that depends on the recordings alone; raises ``BadRecording``."""
-        return await self._encoder.encode_on(self._worker, recordings, _WHENEVER)
-
-    def dump(self, voice: Voice) -> dict[str, NDArray[np.float32]]:
-        """Plain arrays that hold the voice."""
-        return self._encoder.dump(voice)
-
-    def load(self, arrays: Mapping[str, NDArray[np.float32]]) -> Voice:
-        """The voice that ``dump`` wrote; ``ValueError`` when it is of another model."""
-        return self._encoder.load(arrays)
 
     async def speak(
         self, prepared: Prepared, take: Take[Voice]

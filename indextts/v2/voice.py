@@ -7,17 +7,16 @@ one at a time.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from indextts.audio.fbank import campplus_features, seamless_features
 from indextts.audio.mel import MelSpectrogram
@@ -26,13 +25,12 @@ from indextts.tensors import Features, Mel, Style
 from indextts.v2.campplus import Campplus
 from indextts.v2.semantic import SemanticCodec
 from indextts.v2.w2v_bert import W2vBert
+from indextts.voice_arrays import Arrays, dump_voice, load_voice
 from streaming.speech import Recording, Urgency, Worker
 
-Arrays: TypeAlias = Mapping[str, NDArray[np.float32]]
 Step: TypeAlias = tuple[str, Callable[[], Tensor]]
 
-_MODEL = "model"
-_SAMPLED_VALUES = 16
+_DIMENSIONS = {"style": 2, "ref_mel": 3, "prompt_condition": 3, "conditioning": 3, "emotion": 2}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -140,18 +138,12 @@ class VoiceEncoder:
 
     def dump(self, voice: Voice) -> dict[str, NDArray[np.float32]]:
         """Plain float32 arrays, with the fingerprint of the model that made them."""
-        arrays = {
-            field.name: getattr(voice, field.name).detach().float().cpu().numpy()
-            for field in fields(Voice)
-        }
-        return {**arrays, _MODEL: self._mark()}
+        return dump_voice(voice, self._mark())
 
     def load(self, arrays: Arrays) -> Voice:
         """The voice that ``dump`` wrote; ``ValueError`` when it is damaged or of another model."""
-        mark = arrays.get(_MODEL)
-        if mark is None or not np.array_equal(mark, self._mark()):
-            raise ValueError("this voice was encoded by another model")
-        tensors = {field.name: self._tensor(arrays, field.name) for field in fields(Voice)}
+        stored = load_voice(arrays, _DIMENSIONS, self._mark())
+        tensors = {name: tensor.to(self.device) for name, tensor in stored.items()}
         if tensors["ref_mel"].shape[-1] != tensors["prompt_condition"].shape[1]:
             raise ValueError("the stored voice is damaged: its parts differ in length")
         return Voice(
@@ -162,29 +154,8 @@ class VoiceEncoder:
             emotion=tensors["emotion"],
         )
 
-    def _mark(self) -> NDArray[np.float32]:
-        weights = np.frombuffer(bytes.fromhex(self.fingerprint), np.uint8)
-        return np.append(weights, self.prompt_frames).astype(np.float32)
-
-    def _tensor(self, arrays: Arrays, name: str) -> Tensor:
-        array = arrays.get(name)
-        dimensions = 2 if name in ("style", "emotion") else 3
-        if array is None or array.ndim != dimensions or not np.isfinite(array).all():
-            raise ValueError(f"the stored voice is damaged: {name}")
-        return torch.from_numpy(np.array(array, np.float32)).to(self.device)
-
-
-def fingerprint(modules: Mapping[str, nn.Module]) -> str:
-    """SHA-256 over names, shapes and some values of every tensor: cheap even at official size."""
-    digest = hashlib.sha256()
-    for part, module in sorted(modules.items()):
-        for name, tensor in sorted(module.state_dict().items()):
-            values = tensor.detach().flatten()
-            stride = max(1, values.numel() // _SAMPLED_VALUES)
-            sample = values[::stride].float().cpu().numpy()
-            digest.update(f"{part}/{name}{tuple(tensor.shape)}".encode())
-            digest.update(sample.tobytes())
-    return digest.hexdigest()
+    def _mark(self) -> dict[str, int | str]:
+        return {"weights": self.fingerprint, "prompt_frames": self.prompt_frames}
 
 
 def _without_gradients(work: Callable[[], Tensor]) -> Tensor:

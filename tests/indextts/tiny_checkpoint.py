@@ -11,8 +11,8 @@ import torch
 import yaml
 from safetensors.torch import save_file
 
+from indextts.goldens.v2 import official_tensors
 from indextts.v2.config import BigvganConfig, CheckpointConfig
-from indextts.v2.golden import official_tensors
 from indextts.v2.networks import Networks, build_networks
 
 FILL_PREFIX = {

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from indextts.v2.golden_voice import check_audio_features
+from indextts.goldens.v2_voice import check_audio_features
 from tests.indextts.v2.goldens import failures, golden_arrays, golden_context, with_unknown
 
 FILE = "audio_features.npz"

@@ -13,7 +13,7 @@ from indextts.blocks.alias_free import (
     snake_beta,
     upsample2,
 )
-from indextts.v2.golden_s2mel import check_snake
+from indextts.goldens.v2_s2mel import check_snake
 from tests.indextts.v2.goldens import failures, golden_arrays, golden_context
 
 

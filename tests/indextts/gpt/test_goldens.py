@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from indextts.checks import Check
-from indextts.golden import Arrays, GoldenContext
-from indextts.v2.golden_gpt import check_conditioning, check_gpt, check_sampling
+from indextts.goldens.arrays import Arrays, GoldenContext
+from indextts.goldens.v2_gpt import check_conditioning, check_gpt, check_sampling
 
 GOLDENS = Path(__file__).parents[2] / "goldens" / "indextts2"
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from indextts.checks import Check
-from indextts.golden import Arrays, GoldenContext
+from indextts.goldens.arrays import Arrays, GoldenContext
 
 GOLDENS = Path(__file__).parents[2] / "goldens" / "indextts2"
 OFFICIAL = Path(

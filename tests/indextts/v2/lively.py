@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from torch import nn
 
-from indextts.v2.golden import filled
+from indextts.goldens.v2 import filled
 
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
+from indextts.goldens.v2_voice import check_campplus
 from indextts.v2.campplus import Campplus, ContextAwareMask
-from indextts.v2.golden_voice import check_campplus
 from indextts.v2.weights import convert
 from tests.indextts.v2.goldens import failures, golden_arrays, golden_context, with_unknown
 

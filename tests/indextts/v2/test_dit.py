@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from indextts.goldens.v2_s2mel import check_dit, check_official_dit
 from indextts.v2.config import S2melConfig
 from indextts.v2.dit import DiT
-from indextts.v2.golden_s2mel import check_dit, check_official_dit
 from tests.indextts.v2.goldens import (
     failures,
     golden_arrays,

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from indextts.checkpoint import CheckpointError
+from indextts.goldens.v2_voice import check_emotion_matrix
 from indextts.v2.emotion import (
     NEUTRAL,
     EmotionMatrices,
@@ -16,7 +17,6 @@ from indextts.v2.emotion import (
     parse_answer,
     shape_vector,
 )
-from indextts.v2.golden_voice import check_emotion_matrix
 from streaming.errors import BadConfig
 from tests.indextts.v2.goldens import (
     failures,

@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from indextts.golden import tensors
+from indextts.goldens.arrays import tensors
+from indextts.goldens.v2 import load_filled
+from indextts.goldens.v2_s2mel import check_cfm
 from indextts.tensors import Mel
 from indextts.v2.config import S2melConfig
 from indextts.v2.dit import DiT
 from indextts.v2.flow import FlowSampler, FlowState, draw_noise
-from indextts.v2.golden import load_filled
-from indextts.v2.golden_s2mel import check_cfm
 from tests.indextts.v2.goldens import failures, golden_arrays, golden_context
 from tests.indextts.v2.lively import lively
 from tests.indextts.v2.test_dit import CONTENT, MEL, STYLE, s2mel_config

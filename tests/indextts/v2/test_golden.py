@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from indextts.fill import fill, is_computed
-from indextts.golden import GoldenContext, capture, compare, judge
+from indextts.goldens.arrays import GoldenContext, capture, compare, judge
+from indextts.goldens.v2 import filled
 from indextts.v2.campplus import Campplus
 from indextts.v2.config import CampplusConfig, SemanticCodecConfig
-from indextts.v2.golden import filled
 from indextts.v2.semantic import SemanticCodec
 from indextts.v2.weights import map_key
 from tests.indextts.v2.goldens import OFFICIAL

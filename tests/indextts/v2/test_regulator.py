@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from indextts.goldens.v2_s2mel import check_gpt_layer, check_length_regulator
 from indextts.v2.config import LengthRegulatorConfig
-from indextts.v2.golden_s2mel import check_gpt_layer, check_length_regulator
 from indextts.v2.regulator import LengthRegulator, nearest_index, target_length
 from tests.indextts.v2.goldens import failures, golden_arrays, golden_context
 from tests.indextts.v2.lively import lively

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional as F
 
 from indextts.blocks.codebook import FactorizedCodebook
-from indextts.v2.golden_voice import check_official_codec_lr, check_semantic_codec
+from indextts.goldens.v2_voice import check_official_codec_lr, check_semantic_codec
 from indextts.v2.semantic import SemanticCodec
 from tests.indextts.v2.goldens import failures, golden_arrays, golden_context, with_unknown
 

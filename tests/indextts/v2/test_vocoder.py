@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from indextts.goldens.v2_s2mel import check_bigvgan, check_official_bigvgan
 from indextts.tensors import Mel
 from indextts.v2.config import BigvganConfig
-from indextts.v2.golden_s2mel import check_bigvgan, check_official_bigvgan
 from indextts.v2.vocoder import BigVGAN
 from tests.indextts.v2.goldens import failures, golden_arrays, golden_context
 from tests.indextts.v2.lively import lively

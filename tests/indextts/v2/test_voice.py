@@ -14,8 +14,9 @@ from indextts.audio.mel import MelSpectrogram
 from indextts.audio.reference import read_reference
 from indextts.v2.campplus import Campplus
 from indextts.v2.semantic import SemanticCodec
-from indextts.v2.voice import Voice, VoiceEncoder, fingerprint
+from indextts.v2.voice import Voice, VoiceEncoder
 from indextts.v2.w2v_bert import W2vBert
+from indextts.voice_arrays import fingerprint
 from streaming.errors import BadRecording
 from streaming.speech import Recording, Urgency
 

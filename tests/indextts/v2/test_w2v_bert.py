@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from indextts.golden import capture
-from indextts.v2.golden_voice import check_w2v_bert
+from indextts.goldens.arrays import capture
+from indextts.goldens.v2_voice import check_w2v_bert
 from indextts.v2.w2v_bert import W2vBert
 from tests.indextts.v2.goldens import (
     failures,

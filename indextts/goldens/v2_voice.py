@@ -12,7 +12,8 @@ from indextts.audio.fbank import SAMPLE_RATE_HZ, campplus_features, kaldi_fbank,
 from indextts.audio.resample import sinc_resample
 from indextts.checkpoint import read_tensors, single
 from indextts.checks import Check
-from indextts.golden import Arrays, GoldenContext, capture, judge, tensors, views
+from indextts.goldens.arrays import Arrays, GoldenContext, capture, judge, tensors, views
+from indextts.goldens.v2 import load_filled
 from indextts.v2.campplus import Campplus
 from indextts.v2.config import (
     CampplusConfig,
@@ -22,7 +23,6 @@ from indextts.v2.config import (
     W2vBertConfig,
 )
 from indextts.v2.emotion import EmotionMatrices
-from indextts.v2.golden import load_filled
 from indextts.v2.networks import build_mel
 from indextts.v2.regulator import LengthRegulator
 from indextts.v2.semantic import SemanticCodec

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from indextts import golden
-from indextts.golden import GoldenContext, Naming
+from indextts.goldens import arrays
+from indextts.goldens.arrays import GoldenContext, Naming
 from indextts.v2.weights import PARTS
 
 # What convert() renames, turned round: pattern on our key, replacement.
@@ -43,15 +43,14 @@ def naming(part: str) -> Naming:
 
 def official_tensors(part: str, module: nn.Module, prefix: str, salt: str) -> dict[str, Tensor]:
     """What an official file would hold for ``module``: tensors by official name."""
-    return golden.official_tensors(naming(part), module, prefix, salt)
+    return arrays.official_tensors(naming(part), module, prefix, salt)
 
 
 def filled(part: str, module: nn.Module, prefix: str, salt: str) -> dict[str, Tensor]:
     """A state dict for ``module``, from official tensors."""
-    return golden.filled(naming(part), module, prefix, salt)
+    return arrays.filled(naming(part), module, prefix, salt)
 
 
 def load_filled(part: str, module: nn.Module, prefix: str, ctx: GoldenContext) -> None:
     """Give ``module`` the weights of the set, strictly, and put it in evaluation mode."""
-    module.load_state_dict(filled(part, module, prefix, ctx.salt))
-    module.eval()
+    arrays.load_filled(naming(part), module, prefix, ctx)

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from indextts.checks import Check
-from indextts.golden import Arrays, GoldenContext, compare, judge
+from indextts.goldens.arrays import Arrays, GoldenContext, compare, judge
+from indextts.goldens.v2 import load_filled
 from indextts.gpt.backbone import KeyValueCache
 from indextts.gpt.model import EmotiveGpt, merge_emotion
 from indextts.gpt.prompt import build_prompt, condition_prefix, latent_pass
 from indextts.gpt.sampling import SamplingRows, distribution
 from indextts.tensors import Codes, Features, Prompt
 from indextts.v2.config import ConditioningInput, GptConfig
-from indextts.v2.golden import load_filled
 from indextts.v2.gpt import build_gpt
 
 # What sampling.npz was computed with, besides the temperatures in its names.

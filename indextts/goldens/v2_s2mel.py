@@ -16,7 +16,8 @@ from indextts.blocks.alias_free import (
     upsample2,
 )
 from indextts.checks import Check
-from indextts.golden import Arrays, GoldenContext, capture, compare, judge, tensors, views
+from indextts.goldens.arrays import Arrays, GoldenContext, capture, compare, judge, tensors, views
+from indextts.goldens.v2 import load_filled
 from indextts.tensors import Mel
 from indextts.v2.config import (
     BigvganConfig,
@@ -27,7 +28,6 @@ from indextts.v2.config import (
 )
 from indextts.v2.dit import DiT
 from indextts.v2.flow import FlowSampler, FlowState, time_span
-from indextts.v2.golden import load_filled
 from indextts.v2.regulator import GptLayer, LengthRegulator, nearest_index, target_length
 from indextts.v2.vocoder import BigVGAN
 

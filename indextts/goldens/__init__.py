@@ -1,0 +1,1 @@
+"""Arrays of the reference, and who judges them; see ``indextts.parity``."""
