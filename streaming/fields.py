@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from streaming.errors import (
     BadConfig,
@@ -31,6 +31,9 @@ MAX_PLACE_CHARS = 2_048
 SAMPLE_RATES_HZ = (8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)
 """Rates on offer."""
 
+MAX_EMOTION_CHARS = 500
+"""Longest description of an emotion."""
+
 MOST_TERMS, LONGEST_TERM = 100, 64
 """Entries of a glossary, and characters of a term or of how it is read."""
 
@@ -43,11 +46,24 @@ FORMATS = ("mp3", "opus", "aac", "flac", "wav", "pcm")
 Changes: TypeAlias = Mapping[str, Any]
 """Checked values by dotted field name (``sampling.top_p``)."""
 
-Check: TypeAlias = Callable[[str, object], object]
+Test: TypeAlias = Callable[[str, object], object]
 """Takes a field's dotted name and its raw value, gives the checked value or raises InputError."""
 
+_PLAIN = r"[^\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]+"
 _NAME = re.compile(r"[^\x00-\x1f\x7f/\\:]{1,64}")
 _SHORT_CHARS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """What a field may hold: the ``test`` of it, and the JSON Schema that says the same."""
+
+    test: Test
+    schema: Mapping[str, Any]
+
+    def __call__(self, name: str, value: object) -> object:
+        """The checked value; raises ``InputError``."""
+        return self.test(name, value)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,9 +170,7 @@ def _refuse(name: str, why: str, error: type[InputError] = BadConfig) -> InputEr
     return error(f"{name} {why}", param=name)
 
 
-def _number(
-    low: float, high: float, *, above: float | None = None
-) -> Callable[[str, object], float]:
+def _number(low: float, high: float, *, above: float | None = None) -> Check:
     def check(name: str, value: object) -> float:
         if (
             isinstance(value, bool)
@@ -167,7 +181,8 @@ def _number(
             raise _refuse(name, f"must be a number from {low:g} to {high:g}")
         return float(value)
 
-    return check
+    lowest = "minimum" if above is None else "exclusiveMinimum"
+    return Check(check, {"type": "number", lowest: low, "maximum": high})
 
 
 def _integer(low: int, high: int) -> Check:
@@ -176,7 +191,7 @@ def _integer(low: int, high: int) -> Check:
             raise _refuse(name, f"must be a whole number from {low} to {high}")
         return value
 
-    return check
+    return Check(check, {"type": "integer", "minimum": low, "maximum": high})
 
 
 def _choice(*offered: object, error: type[InputError] = BadConfig) -> Check:
@@ -185,7 +200,7 @@ def _choice(*offered: object, error: type[InputError] = BadConfig) -> Check:
             raise _refuse(name, f"must be one of {', '.join(map(str, offered))}", error)
         return value
 
-    return check
+    return Check(check, {"enum": list(offered)})
 
 
 def _flag(name: str, value: object) -> bool:
@@ -194,7 +209,7 @@ def _flag(name: str, value: object) -> bool:
     return value
 
 
-def _text(max_chars: int, pattern: str = r"[^\x00-\x08\x0e-\x1f\x7f\ud800-\udfff]+") -> Check:
+def _text(max_chars: int, pattern: str = _PLAIN) -> Check:
     allowed = re.compile(pattern)
 
     def check(name: str, value: object) -> str:
@@ -202,7 +217,8 @@ def _text(max_chars: int, pattern: str = r"[^\x00-\x08\x0e-\x1f\x7f\ud800-\udfff
             raise _refuse(name, f"must be plain text of 1 to {max_chars} characters")
         return value
 
-    return check
+    schema = {"type": "string", "minLength": 1, "maxLength": max_chars}
+    return Check(check, schema if pattern == _PLAIN else schema | {"pattern": f"^{pattern}$"})
 
 
 def _voice(name: str, value: object) -> str:
@@ -218,7 +234,7 @@ def _vector(name: str, value: object) -> tuple[float, ...]:
     if not isinstance(value, list) or len(value) != len(EMOTIONS):
         raise _refuse(name, f"must have {len(EMOTIONS)} values: {', '.join(EMOTIONS)}")
     check = _number(0.0, 1.0)
-    return tuple(check(name, item) for item in value)
+    return tuple(cast(float, check(name, item)) for item in value)
 
 
 def is_place(reference: str) -> bool:
@@ -252,7 +268,8 @@ def _group(table: Mapping[str, Check]) -> Check:
                 inner[key] = inner_check(f"{name}.{key}", value[key])
         return _Group(inner)
 
-    return check
+    schema = {"type": "object", "properties": {k: v.schema for k, v in table.items()}}
+    return Check(check, schema)
 
 
 def _emotion(name: str, value: object) -> EmotionConfig:
@@ -283,26 +300,54 @@ def _not_offered(name: str, value: object) -> None:
         raise _refuse(name, "is not offered by this server")
 
 
+_NOT_OFFERED = Check(_not_offered, {"const": False})
+
 _EMOTION: Mapping[str, Check] = {
-    "vector": _vector,
-    "text": _text(500),
-    "reference": _reference,
+    "vector": Check(
+        _vector,
+        {
+            "type": "array",
+            "items": {"type": "number", "minimum": 0, "maximum": 1},
+            "minItems": len(EMOTIONS),
+            "maxItems": len(EMOTIONS),
+        },
+    ),
+    "text": _text(MAX_EMOTION_CHARS),
+    "reference": Check(_reference, {"type": "string", "minLength": 1}),
     "weight": _number(0.0, 1.0),
-    "random": _flag,
+    "random": Check(_flag, {"type": "boolean"}),
 }
+
+_VOICE_ID = {"type": "string", "minLength": 1, "maxLength": 64}
 
 ALIASES: Mapping[str, str] = {"response_format": "format"}
 """Field names other servers use, and ours."""
 
 FIELDS: Mapping[str, Check] = {
-    "voice": _voice,
+    "voice": Check(
+        _voice,
+        {
+            "anyOf": [
+                _VOICE_ID,
+                {"type": "object", "properties": {"id": _VOICE_ID}, "required": ["id"]},
+            ]
+        },
+    ),
     "response_format": _choice(*FORMATS, error=UnsupportedFormat),
     "format": _choice(*FORMATS, error=UnsupportedFormat),
     "sample_rate": _choice(*SAMPLE_RATES_HZ, error=UnsupportedFormat),
     "speed": _number(0.25, 4.0),
     "language": _text(16, r"[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*"),
-    "glossary": _glossary,
-    "emotion": _emotion,
+    "glossary": Check(
+        _glossary,
+        {
+            "type": "object",
+            "maxProperties": MOST_TERMS,
+            "propertyNames": _text(LONGEST_TERM).schema,
+            "additionalProperties": _text(LONGEST_TERM).schema,
+        },
+    ),
+    "emotion": Check(_emotion, _group(_EMOTION).schema),
     "sampling": _group(
         {
             "temperature": _number(0.0, 2.0),
@@ -323,9 +368,9 @@ FIELDS: Mapping[str, Check] = {
     "encoding": _choice("binary", "base64"),
     "framing": _choice("plain", "tagged"),
     "max_lead_s": _number(0.1, 600.0),
-    "timestamps": _timestamps,
+    "timestamps": Check(_timestamps, {"enum": [*TIMESTAMPS, True, False]}),
     "subtitles": _choice(*SUBTITLES),
-    "resume_token": _not_offered,
-    "next_sample": _not_offered,
+    "resume_token": _NOT_OFFERED,
+    "next_sample": _NOT_OFFERED,
 }
 """Every field a configuration can carry, with what it may hold."""
