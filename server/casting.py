@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Generic
 
 from server.config import Settings
 from server.references import References
 from speakers.catalog import Speaker
+from speakers.recording import load_recording
 from speakers.registry import Registry
 from speakers.sandbox import Sandbox
+from speakers.uploads import Sheet, to_wav
 from speakers.voices import VoiceCache
-from streaming.errors import SpeechError
+from streaming.errors import Overloaded, SpeechError
 from streaming.fields import SpeechConfig, is_place
 from streaming.request import SynthesisRequest
 from streaming.speech import Recording, SpeechModel, VoiceT
 
 _EMOTION = "emotion.reference"
+_DESKS = 4
+_DESK_RETRY_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +73,7 @@ class Casting(Generic[VoiceT]):
             timeout_s=settings.reference_timeout_s,
         )
         self._model = model
+        self._desks = _DESKS
         self._refresh_s = settings.voices_refresh_s
 
     def start(self) -> None:
@@ -133,6 +139,42 @@ class Casting(Generic[VoiceT]):
         else:
             voice = await self.voices.get(part.speaker)
         return Cast(request=request, voice=voice, emotion_voice=emotion_voice)
+
+    @contextmanager
+    def desk(self) -> Iterator[None]:
+        """Hold one of the few places to hand in a voice; raises ``Overloaded``."""
+        if not self._desks:
+            raise Overloaded("others hand in their voices just now", retry_after_s=_DESK_RETRY_S)
+        self._desks -= 1
+        try:
+            yield
+        finally:
+            self._desks += 1
+
+    async def enroll(self, sheet: Sheet, files: Sequence[bytes]) -> tuple[Speaker, list[str]]:
+        """Check, encode and keep a voice; everybody can use it, without delay, from now on.
+
+        Gives the speaker and what is to be known of the recordings. Raises ``BadRecording``,
+        ``BadConfig``, ``Overloaded``, and what encoding raises; nothing is kept then.
+        """
+        self.registry.check_free(sheet.name)
+        wavs, warnings = [], []
+        for data in files:
+            loaded = await asyncio.to_thread(self.sandbox.load, data)
+            wavs.append(await asyncio.to_thread(to_wav, loaded.recording))
+            warnings += [loaded.warning] if loaded.warning else []
+        recordings = [(await asyncio.to_thread(load_recording, wav)).recording for wav in wavs]
+        await self.voices.get_recordings(recordings)
+        return await asyncio.to_thread(self.registry.add, sheet, wavs), warnings
+
+    async def dismiss(self, name: str, *, owner: str) -> None:
+        """Delete an uploaded voice and everything made of it; who speaks with it is not disturbed.
+
+        Raises as ``Registry.remove`` does.
+        """
+        speaker = await asyncio.to_thread(self.registry.remove, name, owner=owner)
+        if all(other.key != speaker.key for other in self.registry.catalog.speakers):
+            await self.voices.forget(speaker.key)
 
     async def _emotion(self, emotion: Speaker | str | bytes) -> tuple[str, VoiceT]:
         """The content hash of an emotion's recordings, and their voice."""

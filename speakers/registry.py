@@ -47,11 +47,6 @@ class Registry:
         self._uploaded = uploads.load() if uploads else ()
         self._publish()
 
-    @property
-    def takes_uploads(self) -> bool:
-        """Whether there is a folder for uploaded voices."""
-        return self._uploads is not None
-
     def refresh(self) -> bool:
         """Read again whatever has changed and tell whether something had; blocking.
 
@@ -86,17 +81,21 @@ class Registry:
 
         Raises ``BadConfig`` and ``Overloaded``.
         """
-        if self._uploads is None:
-            raise BadConfig("this server takes no voices")
         with self._lock:
             self.check_free(sheet.name)
+            assert self._uploads is not None
             speaker = self._uploads.add(sheet, recordings)
             self._uploaded = (*self._uploaded, speaker)
             self._publish()
             return speaker
 
     def check_free(self, name: str) -> None:
-        """Raise ``BadConfig`` for a name that a speaker has, or has as an alias of its own."""
+        """Raise ``BadConfig`` where no voice of that name can be added.
+
+        A name or alias that a speaker has is taken.
+        """
+        if self._uploads is None:
+            raise BadConfig("this server takes no voices")
         for speaker in self.catalog.speakers:
             if name == speaker.name or name in speaker.aliases:
                 raise taken()

@@ -295,3 +295,36 @@ def test_a_failed_write_leaves_nothing_behind(
     monkeypatch.setattr(np, "savez", full)
     DiskCache(tmp_path, fingerprint="f").write("a", {"x": np.zeros(3, np.float32)})
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_forgotten_voice_leaves_nothing_behind(
+    model: CountingModel, catalog: Catalog, tmp_path: Path
+) -> None:
+    disk = DiskCache(tmp_path / "voices", fingerprint="weights-1")
+    cache = VoiceCache(model, disk=disk)
+    anna, bert = catalog.resolve("anna"), catalog.resolve("bert")
+    kept = await cache.get(anna)
+    await cache.get(bert)
+    await cache.forget(anna.key)
+    await cache.forget(anna.key)
+    assert cache.held_bytes == VOICE_BYTES
+    assert disk.read(anna.key) is None and disk.read(bert.key) is not None
+    assert await cache.get(anna) == kept and len(model.encoded) == 3
+    await cache.aclose()
+
+
+async def test_forgetting_waits_for_who_is_making_the_voice(
+    model: CountingModel, catalog: Catalog, tmp_path: Path
+) -> None:
+    disk = DiskCache(tmp_path / "voices", fingerprint="weights-1")
+    cache = VoiceCache(model, disk=disk)
+    model.gate.clear()
+    waiter = asyncio.create_task(cache.get(catalog.default))
+    await settle()
+    forgetting = asyncio.create_task(cache.forget(catalog.default.key))
+    await settle()
+    model.gate.set()
+    await forgetting
+    assert await waiter and cache.held_bytes == 0
+    assert disk.read(catalog.default.key) is None
+    await cache.aclose()
