@@ -12,15 +12,15 @@ import json
 import statistics
 import time
 from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import httpx
 import typer
 from rich.console import Console
-from rich.table import Table
 
+from bench.bars import Bar, bar_table
 from bench.serving import running_server
 from client.connection import Audio, connect
 from client.metrics import Meter, Metrics
@@ -47,21 +47,6 @@ TEXT = (
 SEED = 7
 SETTLE_S = 0.3
 """Before each measurement, so that what the last one left in the device is over."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
-    """A figure and what it may be at most (or at least)."""
-
-    name: str
-    value: float
-    limit: float
-    at_least: bool = False
-
-    @property
-    def ok(self) -> bool:
-        """Whether the bar is met."""
-        return self.value >= self.limit if self.at_least else self.value <= self.limit
 
 
 async def streamed(url: str) -> tuple[Metrics, float]:
@@ -118,9 +103,9 @@ async def first_audio_by_look_ahead(repeats: int) -> dict[int, float]:
 
 def measure(repeats: int) -> tuple[list[Bar], dict[str, Any]]:
     """All bars, and the figures behind them."""
-    with running_server() as url:
-        runs = [asyncio.run(streamed(url)) for _ in range(repeats)]
-        whole_s = statistics.median(unstreamed(url) for _ in range(repeats))
+    with running_server() as served:
+        runs = [asyncio.run(streamed(served.url)) for _ in range(repeats)]
+        whole_s = statistics.median(unstreamed(served.url) for _ in range(repeats))
     first_s = asyncio.run(first_audio_by_look_ahead(repeats + 4))
     metrics, first_chunk_s = sorted(runs, key=lambda run: run[0].total_s)[len(runs) // 2]
     first_audio_s = (metrics.first_audio_ms or 0.0) / 1000
@@ -143,13 +128,7 @@ def main(
 ) -> None:
     """Measure the latency of the embedded checkpoint on this machine."""
     bars, figures = measure(repeats)
-    table = Table(title="nano, ten sentences")
-    for heading in ("figure", "value", "bar", ""):
-        table.add_column(heading, justify="left" if heading == "figure" else "right")
-    for bar in bars:
-        sign = ">=" if bar.at_least else "<="
-        verdict = "ok" if bar.ok else "MISSED"
-        table.add_row(bar.name, f"{bar.value:.3f}", f"{sign} {bar.limit:g}", verdict)
+    table = bar_table("nano, ten sentences", bars)
     for name in ("first_audio_ms", "audio_s", "total_s", "rtf", "unstreamed_s"):
         table.add_row(name, f"{figures[name]:.3f}", "", "")
     Console().print(table)
