@@ -121,8 +121,8 @@ serve.__annotations__ = {}
 app.callback(invoke_without_command=True)(serve)
 
 
-def run(settings: Settings) -> None:
-    """Compose, listen, serve until a signal."""
+def run(settings: Settings, composing: Any = None) -> None:
+    """Compose (with ``server.compose`` unless another is given), listen, serve until a signal."""
     transport = _import_extra("server.transport")
     application = _import_extra("server.app")
     try:
@@ -131,7 +131,7 @@ def run(settings: Settings) -> None:
         _fail(f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}")
     host, port = listener.getsockname()[:2]
     with console.status("Loading libraries ...") as status:
-        composing = _import_extra("server.compose")
+        composing = composing or _import_extra("server.compose")
         try:
             service = composing.compose(
                 settings, progress=lambda step: status.update(f"Loading {step} ...")
