@@ -1,4 +1,4 @@
-"""From a checkpoint folder to a model that speaks.
+"""From a checkpoint folder of either family to a model that speaks.
 
 Every part goes through ``weights.convert``. A missing key or a wrong shape is an error that names
 it; a key that no part of inference knows is logged and left out, because training scripts save
@@ -11,13 +11,14 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, overload
 
 import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from indextts import weights
 from indextts.checkpoint import (
     CheckpointError,
     CheckpointFolder,
@@ -26,9 +27,15 @@ from indextts.checkpoint import (
     single,
     subset,
 )
+from indextts.config import Section
 from indextts.engines.torch_engine import TorchEngine
 from indextts.text.process import FrontendProcess
 from indextts.text.tokenizer import Tokenizer
+from indextts.v1 import vocoder as v1_vocoder
+from indextts.v1 import weights as v1_weights
+from indextts.v1.config import V1Config
+from indextts.v1.gpt import V1Gpt
+from indextts.v1.model import IndexTTS1
 from indextts.v2.config import BigvganConfig, CheckpointConfig
 from indextts.v2.emotion import EmotionMatrices, QwenEmotion
 from indextts.v2.emotion_mixer import EmotionMixer
@@ -38,6 +45,8 @@ from indextts.v2.weights import convert
 from streaming.speech import Worker
 
 logger = logging.getLogger(__name__)
+
+ConfigT = TypeVar("ConfigT", bound=Section)
 
 _S2MEL_PARTS = ("cfm", "length_regulator", "gpt_layer")
 
@@ -67,6 +76,40 @@ class _NoInit(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class LoadedV1:
+    """The same of an IndexTTS 1.0 or 1.5 checkpoint."""
+
+    folder: CheckpointFolder
+    config: V1Config
+    gpt: V1Gpt
+    bigvgan: v1_vocoder.BigVGAN
+    tokenizer_model: Path
+    device: torch.device
+
+
+def load_model(
+    name: str | Path,
+    worker: Worker,
+    *,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    progress: Callable[[str], None] = lambda part: None,
+) -> IndexTTS1 | IndexTTS2:
+    """The model in the checkpoint called ``name`` (``nano`` or a folder), whatever its family.
+
+    ``dtype`` is the precision of the GPT; everything after it computes in float32, as the
+    originals do. ``progress`` hears the name of each part. Raises ``CheckpointError``.
+    """
+    sections = CheckpointFolder(find_checkpoint(name)).yaml("config.yaml")
+    title = Path(name).name
+    if "bigvgan" in sections and "s2mel" not in sections:
+        first = load_v1(name, device=device, dtype=dtype, progress=progress)
+        return build_model(title, first, worker)
+    second = load_checkpoint(name, device=device, dtype=dtype, progress=progress)
+    return build_model(title, second, worker)
+
+
 def load_checkpoint(
     name: str | Path,
     *,
@@ -74,18 +117,14 @@ def load_checkpoint(
     dtype: torch.dtype = torch.float32,
     progress: Callable[[str], None] = lambda part: None,
 ) -> LoadedCheckpoint:
-    """Read the checkpoint called ``name`` (``nano`` or a folder in any known layout).
-
-    ``dtype`` is the precision of the GPT; everything after it computes in float32, as the
-    originals do. ``progress`` hears the name of each part. Raises ``CheckpointError``.
-    """
+    """Read a checkpoint of IndexTTS-2 in any known layout, as ``load_model`` does."""
     folder = CheckpointFolder(find_checkpoint(name))
-    config = read_config(folder)
+    config = read_config(folder, CheckpointConfig)
     with _NoInit():
         networks = build_networks(config, read_bigvgan_config(folder))
     for part, tensors, keep in _parts(folder, config, networks):
         progress(part)
-        load_part(getattr(networks, part), part, tensors, keep)
+        load_part(getattr(networks, part), part, convert(part, tensors, keep))
     stats = read_tensors(folder.file(config.w2v_stat))
     networks.w2v_bert.set_stats(stats["mean"], stats["var"])
     _place(networks, device, dtype)
@@ -102,10 +141,46 @@ def load_checkpoint(
     )
 
 
-def read_config(folder: CheckpointFolder) -> CheckpointConfig:
+def load_v1(
+    name: str | Path,
+    *,
+    device: torch.device,
+    dtype: torch.dtype = torch.float32,
+    progress: Callable[[str], None] = lambda part: None,
+) -> LoadedV1:
+    """Read a checkpoint of IndexTTS 1.0 or 1.5, as ``load_model`` does.
+
+    Converted layouts hold the official files too, and those are read.
+    """
+    folder = CheckpointFolder(find_checkpoint(name))
+    config = read_config(folder, V1Config)
+    with _NoInit():
+        gpt = V1Gpt(config.gpt, n_mels=config.dataset.mel.n_mels, layout=config.inference.layout)
+        bigvgan = v1_vocoder.BigVGAN(config.bigvgan)
+    for part, module, file, nested in (
+        ("gpt", gpt, config.gpt_checkpoint, "model"),
+        ("bigvgan", bigvgan, config.bigvgan_checkpoint, "generator"),
+    ):
+        progress(part)
+        tensors = read_tensors(folder.file(file))
+        rules = v1_weights.PARTS[part]
+        have = weights.convert(rules, tensors.get(nested, tensors), gpt2=part == "gpt")
+        load_part(module, part, have)
+        module.eval().requires_grad_(False).to(device)
+    return LoadedV1(
+        folder=folder,
+        config=config,
+        gpt=gpt.to(dtype),
+        bigvgan=bigvgan,
+        tokenizer_model=folder.file(config.dataset.bpe_model),
+        device=device,
+    )
+
+
+def read_config(folder: CheckpointFolder, kind: type[ConfigT]) -> ConfigT:
     """The folder's config.yaml, checked. Raises ``CheckpointError`` naming the field."""
     try:
-        return CheckpointConfig.model_validate(folder.yaml("config.yaml"))
+        return kind.model_validate(folder.yaml("config.yaml"))
     except ValidationError as error:
         raise CheckpointError(_explain(folder.root / "config.yaml", error)) from None
 
@@ -121,20 +196,15 @@ def read_bigvgan_config(folder: CheckpointFolder) -> BigvganConfig:
         raise CheckpointError(_explain(path, error)) from None
 
 
-def load_part(
-    module: nn.Module,
-    part: str,
-    tensors: Mapping[str, Tensor],
-    keep: Callable[[str], bool] = lambda key: True,
-) -> None:
-    """Give ``module`` its official ``tensors`` without copying them where it can be avoided.
+def load_part(module: nn.Module, part: str, tensors: Mapping[str, Tensor]) -> None:
+    """Give ``module`` its ``tensors``, under our names, without copying where it can be avoided.
 
     Raises ``CheckpointError`` that names keys which are missing or have another shape.
     """
     want = module.state_dict()
     have = {
         key: tensor.detach().to(want[key].dtype) if key in want else tensor
-        for key, tensor in convert(part, tensors, keep).items()
+        for key, tensor in tensors.items()
     }
     missing = [key for key in want if key not in have]
     wrong = [
@@ -193,43 +263,73 @@ def _some(names: list[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
+@overload
+def build_model(
+    name: str, checkpoint: LoadedV1, worker: Worker, *, slots: int = 8
+) -> IndexTTS1: ...
+
+
+@overload
 def build_model(
     name: str, checkpoint: LoadedCheckpoint, worker: Worker, *, slots: int = 8
-) -> IndexTTS2:
+) -> IndexTTS2: ...
+
+
+def build_model(
+    name: str, checkpoint: LoadedCheckpoint | LoadedV1, worker: Worker, *, slots: int = 8
+) -> IndexTTS1 | IndexTTS2:
     """The checkpoint behind the pipeline's seam, with the torch engine (not yet started).
 
     ``slots`` chunks decode at once; each takes the memory of one key-value cache. Raises
     ``CheckpointError`` when the tokenizer is not the model's.
     """
-    networks, config = checkpoint.networks, checkpoint.config
+    gpt_config = checkpoint.config.gpt
     tokens = Tokenizer(checkpoint.tokenizer_model).vocabulary_size
-    if tokens > config.gpt.number_text_tokens + 1:
+    if tokens > gpt_config.number_text_tokens + 1:
         raise CheckpointError(
             f"{checkpoint.tokenizer_model} has {tokens} pieces, more than the "
-            f"{config.gpt.number_text_tokens + 1} text embeddings of the gpt"
+            f"{gpt_config.number_text_tokens + 1} text embeddings of the gpt"
         )
-    positions = config.gpt.max_mel_tokens + 3  # prompt and codes together, as the vLLM layout
+    positions = gpt_config.max_mel_tokens + 3  # prompt and codes together, as the vLLM layout
+    gpt = checkpoint.gpt if isinstance(checkpoint, LoadedV1) else checkpoint.networks.gpt
+    engine = TorchEngine(gpt, worker=worker, slots=slots, positions=positions)
+    frontend = FrontendProcess(
+        checkpoint.tokenizer_model, fold_unknown=checkpoint.config.inference.fold_unknown_letters
+    )
+    if isinstance(checkpoint, LoadedV1):
+        return IndexTTS1(
+            name=name,
+            config=checkpoint.config,
+            gpt=checkpoint.gpt,
+            bigvgan=checkpoint.bigvgan,
+            frontend=frontend,
+            engine=engine,
+            worker=worker,
+            positions=positions,
+        )
+    return IndexTTS2(
+        name=name,
+        config=checkpoint.config,
+        networks=checkpoint.networks,
+        frontend=frontend,
+        mixer=_mixer(checkpoint),
+        engine=engine,
+        worker=worker,
+        positions=positions,
+    )
+
+
+def _mixer(checkpoint: LoadedCheckpoint) -> EmotionMixer:
     classifier = None
     if checkpoint.qwen_folder is not None:
         classifier = QwenEmotion.load(checkpoint.qwen_folder, checkpoint.device)
     matrices = EmotionMatrices(
         speakers=checkpoint.speaker_matrix,
         emotions=checkpoint.emotion_matrix,
-        counts=config.emo_num,
+        counts=checkpoint.config.emo_num,
     )
-    return IndexTTS2(
-        name=name,
-        config=config,
-        networks=networks,
-        frontend=FrontendProcess(
-            checkpoint.tokenizer_model, fold_unknown=config.inference.fold_unknown_letters
-        ),
-        mixer=EmotionMixer(
-            matrices=matrices,
-            classifier=classifier,
-            normalize=config.inference.normalize_emotion,
-        ),
-        engine=TorchEngine(networks.gpt, worker=worker, slots=slots, positions=positions),
-        worker=worker,
-        positions=positions,
+    return EmotionMixer(
+        matrices=matrices,
+        classifier=classifier,
+        normalize=checkpoint.config.inference.normalize_emotion,
     )

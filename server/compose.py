@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from indextts.checkpoint import CheckpointError
 from indextts.device import DeviceError, choose_device, choose_dtype, set_cpu_threads
-from indextts.loading import build_model, load_checkpoint
-from indextts.v2.voice import Voice
+from indextts.loading import load_model
 from server.config import Settings
 from server.service import SynthesisService
 from speakers.disk import DiskCache
@@ -18,6 +18,7 @@ from speakers.uploads import UploadFolder
 from speakers.voices import VoiceCache
 from streaming.errors import SpeechError
 from streaming.pipeline import SpeechPipeline
+from streaming.speech import SpeechModel
 from streaming.worker import DeviceWorker
 
 OPERATOR_ERRORS = (CheckpointError, DeviceError, SpeechError, OSError)
@@ -26,7 +27,7 @@ OPERATOR_ERRORS = (CheckpointError, DeviceError, SpeechError, OSError)
 
 def compose(
     settings: Settings, progress: Callable[[str], None] = lambda step: None
-) -> SynthesisService[Voice]:
+) -> SynthesisService[Any]:
     """Load the checkpoint and the speakers and connect them; blocking.
 
     ``progress`` hears what is being loaded. Raises ``CheckpointError``, ``DeviceError`` and
@@ -44,9 +45,9 @@ def compose(
     registry = Registry(
         settings.voices[0] if settings.voices else shipped_speakers(), uploads=_uploads(settings)
     )
-    checkpoint = load_checkpoint(settings.model, device=device, dtype=dtype, progress=progress)
     worker = DeviceWorker()
-    model = build_model(Path(settings.model).name, checkpoint, worker)
+    model = load_model(settings.model, worker, device=device, dtype=dtype, progress=progress)
+    speaking: SpeechModel[Any] = model
 
     disk = None
     if settings.voice_cache is not None:
@@ -62,9 +63,9 @@ def compose(
         await worker.close()
 
     service = SynthesisService(
-        model=model,
-        pipeline=SpeechPipeline(model),
-        voices=VoiceCache(model, disk=disk),
+        model=speaking,
+        pipeline=SpeechPipeline(speaking),
+        voices=VoiceCache(speaking, disk=disk),
         registry=registry,
         settings=settings,
         start=start,

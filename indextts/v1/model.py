@@ -22,7 +22,8 @@ from indextts.v1.config import V1Config
 from indextts.v1.gpt import V1Gpt
 from indextts.v1.silence import SilenceFilter
 from indextts.v1.vocoder import BigVGAN
-from indextts.v1.voice import V1Voice, V1VoiceEncoder
+from indextts.v1.voice import V1Voice, V1VoiceEncoder, build_mel
+from indextts.voice_arrays import fingerprint
 from streaming.errors import BadConfig
 from streaming.request import Emotion, SynthesisRequest
 from streaming.speech import ChunkReport, Prepared, Samples, Take, Worker
@@ -44,7 +45,6 @@ class IndexTTS1(FamilyModel[V1Voice]):
         config: V1Config,
         gpt: V1Gpt,
         bigvgan: BigVGAN,
-        encoder: V1VoiceEncoder,
         frontend: FrontendProcess,
         engine: Engine,
         worker: Worker,
@@ -53,7 +53,14 @@ class IndexTTS1(FamilyModel[V1Voice]):
         inference, rate_hz = config.inference, config.bigvgan.sampling_rate
         super().__init__(
             info=describe(name, config.version, rate_hz, config.gpt.max_text_tokens, inference),
-            encoder=encoder,
+            encoder=V1VoiceEncoder(
+                gpt=gpt,
+                bigvgan=bigvgan,
+                mel=build_mel(config.dataset.mel),
+                sample_rate_hz=config.dataset.mel.sample_rate,
+                fingerprint=fingerprint({"gpt": gpt, "bigvgan": bigvgan}),
+                device=gpt.mel_head.weight.device,
+            ),
             frontend=frontend,
             writer=CodeWriter(
                 engine=engine,
