@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from training.corpus import SAMPLE_SCALE, Line, write_lines
-from training.sentences import sentences, with_pairs
+from training.sentences import readings, sentences, with_pairs
 from training.teacher import SPEAKERS, Aligned, Teacher
 
 PHONES = range(6, 220)
-"""Lengths, in phones, of the texts that are kept."""
+"""Lengths, in phones, of the texts that are spoken."""
+LONGEST = 260
+"""Phones of the longest text that is aligned."""
 
 
 class Inventory:
@@ -29,20 +31,17 @@ class Inventory:
         return Line(text=text, symbols=symbols, phones=phones, durations=aligned.durations)
 
 
-def _texts(count: int, *, generated: int, seed: int) -> list[str]:
-    return with_pairs(sentences(generated=generated, seed=seed), seed=seed)[:count]
-
-
 def speech(runs: Path, *, count: int, seed: int = 0) -> int:
     """Speak ``count`` sentences, the speakers in turn; returns the utterances written."""
     teacher, names = Teacher(), list(SPEAKERS)
+    texts = with_pairs(sentences(generated=12000, seed=seed), seed=seed)[:count]
     inventory = Inventory(teacher)
     runs.mkdir(parents=True, exist_ok=True)
     with (runs / "speech.i16").open("wb") as pcm:
 
         def spoken() -> Iterator[Line]:
             start = 0
-            for index, text in enumerate(_texts(count, generated=12000, seed=seed)):
+            for index, text in enumerate(texts):
                 symbols = teacher.phonemize(text)
                 if len(symbols) not in PHONES:
                     continue
@@ -65,9 +64,9 @@ def alignments(runs: Path, *, count: int, seed: int = 1) -> int:
     inventory = Inventory(teacher)
 
     def aligned() -> Iterator[Line]:
-        for text in _texts(count, generated=60000, seed=seed):
+        for text in readings(count, seed=seed):
             symbols = teacher.phonemize(text)
-            if len(symbols) in PHONES:
+            if 0 < len(symbols) <= LONGEST:
                 yield inventory.line(text, symbols, teacher.align(symbols))
 
     return write_lines(runs / "alignments.jsonl", aligned())

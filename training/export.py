@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from indextts.v2.networks import build_networks
 from indextts.v2.weights import convert
+from training.emotions import emotion_rows
 from training.settings import (
     BIGVGAN,
     W2V_BERT,
@@ -106,12 +107,12 @@ def export(runs: Path, target: Path) -> int:
 
 
 def _matrices(width: int, emotions: int, features: int) -> dict[str, dict[str, Tensor]]:
-    """Speaker rows to choose emotions by, emotions without effect, features left as they are."""
+    """Speaker rows to choose emotions by, the emotions, features left as they are."""
     generator = torch.Generator().manual_seed(8)
     speakers = nn.functional.normalize(torch.randn(emotions, 192, generator=generator))
     return {
         "feat1.safetensors": {"tensor": speakers.half()},
-        "feat2.safetensors": {"tensor": torch.zeros(emotions, width).half()},
+        "feat2.safetensors": {"tensor": emotion_rows(width)[:emotions].half()},
         "wav2vec2bert_stats.safetensors": {
             "mean": torch.zeros(features),
             "var": torch.ones(features),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,30 +23,74 @@ from training.optim import split_optimizers
 CODE_SAMPLES = RATE_HZ // CODES_HZ
 SHARPNESS = 16.0
 """Factor between cosines and logits."""
+PLAYED_AT_HZ = range(18_000, 27_001, 1_000)
+"""Rates that recordings are played at to be of other voices, pitch and vocal tract changed."""
+VOCAL_TRACTS = (0.86, 1.16)
+"""How far the mel bins are stretched beyond that."""
+TOGETHER = 4
+"""Crops of a batch that are played at one rate."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crop:
+    """Where in an utterance a crop begins, and how many seconds of it one second holds."""
+
+    line: Line
+    first: int
+    """In codes."""
+    pace: float = 1.0
+
+    def codes(self, count: int) -> NDArray[np.int64]:
+        """The codes of its first ``count`` fiftieths of a second."""
+        known = codes_of(self.line)
+        at = self.first + ((np.arange(count) + 0.5) * self.pace).astype(np.int64)
+        codes: NDArray[np.int64] = known[at.clip(max=len(known) - 1)]
+        return codes
 
 
 class Crops:
-    """Random pieces of random utterances at 16 kHz, with gain and noise."""
+    """Random pieces of random utterances at 16 kHz, with gain, tilt and noise.
 
-    def __init__(self, speech: Speech, *, codes: int) -> None:
-        self._speech, self._codes = speech, codes
-        self._lines = [line for line in speech.lines if line.samples > codes * CODE_SAMPLES]
-        self._rng = np.random.default_rng()
+    With ``voices`` they are played faster or slower as well, as if others were speaking.
+    """
 
-    def batch(self, count: int) -> tuple[Tensor, list[tuple[Line, int]]]:
-        """``[count, n]`` samples, and for each its line and its first code."""
-        length = self._codes * CODE_SAMPLES
+    def __init__(self, speech: Speech, *, codes: int, voices: bool = False) -> None:
+        self._speech, self._codes, self._voices = speech, codes, voices
+        needed = codes * (max(PLAYED_AT_HZ) if voices else RATE_HZ) // CODES_HZ
+        self._lines = [line for line in speech.lines if line.samples > needed]
+        self.rng = np.random.default_rng()
+
+    def batch(self, count: int) -> tuple[Tensor, list[Crop]]:
+        """``[count, n]`` samples, and for each where it comes from."""
         waves, origins = [], []
-        for index in self._rng.integers(0, len(self._lines), count):
-            line = self._lines[index]
-            first = int(self._rng.integers(0, (line.samples - length) // CODE_SAMPLES + 1))
-            wave = self._speech.wave(line)[first * CODE_SAMPLES :][:length]
-            waves.append(wave * self._rng.uniform(0.3, 1.5))
-            origins.append((line, first))
-        heard = sinc_resample(torch.stack(waves), RATE_HZ, SAMPLE_RATE_HZ)
-        loudness = 10 ** self._rng.uniform(-5, -2.2, (count, 1))
+        for first in range(0, count, TOGETHER):
+            rate_hz = int(self.rng.choice(PLAYED_AT_HZ)) if self._voices else RATE_HZ
+            made = [self._cut(rate_hz) for _ in range(min(TOGETHER, count - first))]
+            played = torch.stack([wave for wave, _ in made])
+            waves.append(sinc_resample(played, rate_hz, SAMPLE_RATE_HZ))
+            origins += [crop for _, crop in made]
+        heard = self._tilted(torch.cat(waves))
+        loudness = 10 ** self.rng.uniform(-5, -1.8, (count, 1))
         noise = torch.randn(heard.shape) * torch.from_numpy(loudness).float()
         return heard + noise, origins
+
+    def _cut(self, rate_hz: int) -> tuple[Tensor, Crop]:
+        line = self._lines[int(self.rng.integers(0, len(self._lines)))]
+        length = self._codes * rate_hz // CODES_HZ
+        first = int(self.rng.integers(0, (line.samples - length) // CODE_SAMPLES + 1))
+        wave = self._speech.wave(line)[first * CODE_SAMPLES :][:length]
+        crop = Crop(line=line, first=first, pace=rate_hz / RATE_HZ)
+        return wave * self.rng.uniform(0.3, 1.5), crop
+
+    def _tilted(self, waves: Tensor) -> Tensor:
+        """``[B, n]`` through a random filter of one zero and a faint echo."""
+        zero, echo = (
+            torch.from_numpy(self.rng.uniform(*span, (len(waves), 1))).float()
+            for span in ((-0.6, 0.6), (-0.25, 0.25))
+        )
+        delay = int(self.rng.integers(80, 1200))
+        waves = waves + zero * waves.roll(1, 1)
+        return waves + echo * nn.functional.pad(waves, (delay, 0))[:, :-delay]
 
 
 class SpeakerTask:
@@ -69,7 +115,7 @@ class SpeakerTask:
     def loss(self, progress: float) -> tuple[Tensor, Mapping[str, float]]:
         """Cross-entropy over speakers."""
         waves, origins = self._crops.batch(self._batch)
-        target = torch.tensor([line.speaker for line, _ in origins])
+        target = torch.tensor([crop.line.speaker for crop in origins])
         style = F.normalize(self.encoder(campplus_features(waves)))
         weight = F.normalize(self.module.get_parameter("classes.weight"))
         cosines = style @ weight.T
@@ -121,26 +167,31 @@ class EncoderTask:
             muon_lr=4e-3,
             adam_lr=2e-3,
         )
-        self._batch, self._crops = batch, Crops(speech, codes=125)
+        self._batch, self._crops = batch, Crops(speech, codes=125, voices=True)
 
     def loss(self, progress: float) -> tuple[Tensor, Mapping[str, float]]:
         """Cross-entropy over codes, from the cosines that inference compares."""
         waves, origins = self._crops.batch(self._batch)
         features, mask = seamless_features(waves)
-        target = self._targets(origins, features.shape[1])
+        features = self._stretched(features)
+        target = torch.from_numpy(np.stack([crop.codes(features.shape[1]) for crop in origins]))
         with torch.autocast("cpu", torch.bfloat16):
             logits = self.codec.logits(self.w2v(features, mask))
         loss = F.cross_entropy(SHARPNESS * logits.float().transpose(1, 2), target)
         right = (logits.argmax(-1) == target).float().mean()
         return loss, {"loss": loss.item(), "right": right.item()}
 
-    @staticmethod
-    def _targets(origins: Sequence[tuple[Line, int]], frames: int) -> Tensor:
-        rows = []
-        for line, first in origins:
-            codes = codes_of(line)[first : first + frames]
-            rows.append(np.pad(codes, (0, frames - len(codes)), mode="edge"))
-        return torch.from_numpy(np.stack(rows))
+    def _stretched(self, features: Tensor) -> Tensor:
+        """``[B, T, 160]`` with the mel bins of each row stretched, as by another vocal tract."""
+        bank = features.reshape(*features.shape[:2], 2, -1)
+        bins = bank.shape[-1]
+        scale = torch.from_numpy(self._crops.rng.uniform(*VOCAL_TRACTS, (len(features), 1))).float()
+        place = (torch.arange(bins) * scale).clamp(max=bins - 1.001)
+        low, share = place.long()[:, None, None], place.frac()[:, None, None]
+        lower, upper = (
+            bank.take_along_dim(index.expand(bank.shape), -1) for index in (low, low + 1)
+        )
+        return torch.lerp(lower, upper, share.expand(bank.shape)).flatten(2)
 
 
 CLIP_SAMPLES = 6 * RATE_HZ
@@ -170,7 +221,16 @@ def reference_styles(encoder: Campplus, speech: Speech, *, each: int = 40) -> di
 
 
 @torch.no_grad()
-def reference_features(encoder: W2vBert, speech: Speech, *, count: int = 120) -> list[Tensor]:
-    """w2v-BERT features ``[T, width]`` of the first utterances."""
+def reference_features(
+    encoder: W2vBert, speech: Speech, *, count: int = 240, seed: int = 5
+) -> list[Tensor]:
+    """w2v-BERT features ``[T, width]`` of utterances, every other one as of an unknown voice."""
     encoder.eval()
-    return [encoder(*seamless_features(clip))[0] for clip in _clips(speech, speech.lines[:count])]
+    rng, features = np.random.default_rng(seed), []
+    for index, line in enumerate(speech.lines[:count]):
+        rate_hz = int(rng.choice(PLAYED_AT_HZ)) if index % 2 else RATE_HZ
+        wave = speech.wave(line)[None, :CLIP_SAMPLES] * rng.uniform(0.3, 1.5)
+        heard = sinc_resample(wave, rate_hz, SAMPLE_RATE_HZ)
+        noisy = heard + torch.from_numpy(rng.normal(0, 10 ** rng.uniform(-5, -2), heard.shape))
+        features.append(encoder(*seamless_features(noisy.float()))[0])
+    return features

@@ -11,11 +11,54 @@ GRAMMAR: dict[str, str] = {
     "sentence": "{The} {is} {adj}.|{The} {verbed} the {noun}.|{The} {verbed} {prep} the {adj} "
     "{noun}.|{Who} {verbed} the {adj} {noun} {prep} the {noun}.|{assistant}|{short}|{question}|"
     "{fact}|{order}|{The} {is} {adj} and the {noun} {is} {adj}.|{plan}|{Who} {verbed} {num} "
-    "{plural} {prep} the {noun}.",
+    "{plural} {prep} the {noun}.|{said}.|{said}.|{said}.|{said}?",
     "The": "The {noun}|The {adj} {noun}|The {noun} of the {noun}|A {adj} {noun}|This {noun}|"
     "That {noun}|My {noun}|Her {noun}|The {noun}'s {noun}|Each {noun}|The {noun} and {noun}",
     "Who": "I|We|They|She|He|The {noun}|You|The two {plural}|{name}",
-    "name": "John|Mary|Peter|Anna|Doctor Brown|Mister Green|Missus White|Robert|Susan|Emma|Jack",
+    "name": "{given}|{given}|{given} {family}|Mister {family}|Missus {family}|Doctor {family}|"
+    "Professor {family}",
+    "given": "James|Mary|Robert|Patricia|John|Jennifer|Michael|Linda|David|Elizabeth|William|"
+    "Barbara|Richard|Susan|Joseph|Jessica|Thomas|Karen|Charles|Sarah|Christopher|Lisa|Daniel|"
+    "Nancy|Matthew|Sandra|Anthony|Betty|Mark|Ashley|Donald|Emily|Steven|Kimberly|Andrew|Margaret|"
+    "Paul|Donna|Joshua|Michelle|Kenneth|Carol|Kevin|Amanda|Brian|Melissa|George|Deborah|Timothy|"
+    "Stephanie|Edward|Rebecca|Jeffrey|Laura|Ryan|Helen|Jacob|Sharon|Nicholas|Cynthia|Gary|"
+    "Kathleen|Eric|Amy|Jonathan|Angela|Stephen|Anna|Larry|Ruth|Justin|Brenda|Scott|Pamela|Brandon|"
+    "Nicole|Benjamin|Katherine|Samuel|Samantha|Gregory|Christine|Alexander|Catherine|Patrick|"
+    "Virginia|Frank|Rachel|Raymond|Janet|Jack|Emma|Dennis|Maria|Jerry|Diane|Tyler|Julie|Aaron|"
+    "Joyce|Henry|Victoria|Douglas|Kelly|Peter|Christina|Jose|Lauren|Adam|Joan|Zachary|Evelyn|"
+    "Walter|Olivia|Nathan|Judith|Harold|Martha|Kyle|Cheryl|Carl|Megan|Arthur|Andrea|Roger|Alice|"
+    "Lucy|Sophia|Oliver|Charlotte|Liam|Noah|Grace|Chloe|Oscar|Max|Leo|Ella|Mia|Hannah|Simon|Martin",
+    "family": "Smith|Johnson|Williams|Brown|Jones|Garcia|Miller|Davis|Rodriguez|Martinez|Wilson|"
+    "Anderson|Taylor|Moore|Jackson|Thompson|White|Harris|Clark|Lewis|Robinson|Walker|Young|Allen|"
+    "King|Wright|Scott|Hill|Green|Adams|Baker|Nelson|Carter|Mitchell|Roberts|Turner|Phillips|"
+    "Campbell|Parker|Evans|Edwards|Collins|Stewart|Morris|Murphy|Cook|Rogers|Morgan|Cooper|"
+    "Peterson|Bailey|Reed|Kelly|Howard|Cox|Ward|Richardson|Watson|Brooks|Wood|James|Bennett|Gray|"
+    "Hughes|Price|Myers|Foster|Sanders|Ross|Patel|Chen|Kim|Lee|Wang|Lopez|Gonzalez|O'Neil|Fisher|"
+    "Newton|Darwin|Einstein|Lincoln|Washington|Shakespeare|Wagner|Schmidt|Ivanov|Rossi|Tanaka",
+    "place": "London|Paris|New York|Boston|Chicago|Berlin|Rome|Madrid|Vienna|Moscow|Tokyo|Beijing|"
+    "Shanghai|Delhi|Sydney|Toronto|Seattle|Denver|Dallas|Houston|Miami|Atlanta|Phoenix|Portland|"
+    "San Francisco|Los Angeles|San Diego|Philadelphia|Detroit|Dublin|Edinburgh|Amsterdam|Brussels|"
+    "Stockholm|Oslo|Copenhagen|Helsinki|Warsaw|Prague|Budapest|Athens|Istanbul|Cairo|Nairobi|"
+    "Singapore|Bangkok|Manila|Seoul|Mexico City|Buenos Aires|Lima|Lisbon|Barcelona|Milan|Venice|"
+    "Munich|Zurich|Geneva|Texas|California|Florida|Ohio|Virginia|Georgia|Alaska|Hawaii|Canada|"
+    "Mexico|Brazil|England|Scotland|Ireland|France|Germany|Italy|Spain|Greece|Turkey|Russia|China|"
+    "Japan|India|Australia|Africa|Europe|America|Asia|Switzerland|Sweden|Norway|Poland|Egypt",
+    "letters": "USB|AI|CPU|TV|PC|OK|UK|USA|FBI|NASA|PDF|URL|GPS|DVD|CEO|API|HTML|PM|AM|ID|IT|GPU|"
+    "SMS|VIP|ATM|BBC|CNN|MIT|IBM|NBA|FAQ|WiFi|email|online|website|app|internet|laptop|software",
+    "said": "{place} is {adj} in {month}|{name} went from {place} to {place}|{name} lives in "
+    "{place}|I met {name} in {place}|{name} and {name} {verbed} the {noun} in {place}|The "
+    "{letters} {noun} is {adj}|Open the {letters} {noun}|I sent you the {letters} by email|It was "
+    "built in {year}|{name} was born in {year}|Call {digit} {digit} {digit}, {digit} {digit} "
+    "{digit} {digit}|The number is {digit} {digit} {digit}|On {month} {ordinal}, {year}, {name} "
+    "{verbed} the {noun}|The {ordinal} of {month} is a {day}|It is {num} percent {adj}|About "
+    "{num} point {digit} {plural}|{name} said {the_noun} {is} {adj}|However, {the_noun} {is} "
+    "{adj}|For example, {name} {verbed} {the_noun}|After that, {name} {verbed} it|Flight {num} to "
+    "{place} leaves at {time}",
+    "the_noun": "the {noun}|the {adj} {noun}|my {noun}|his {noun}|our {noun}|their {plural}",
+    "digit": "zero|one|two|three|four|five|six|seven|eight|nine",
+    "year": "nineteen {tens}|two thousand {digit}|twenty {tens}|eighteen {tens}|seventeen {tens}",
+    "tens": "ten|eleven|twelve|fifteen|nineteen|twenty|twenty three|thirty|thirty-four|forty five|"
+    "fifty|fifty-six|sixty|sixty seven|seventy|seventy-six|eighty eight|eighty-seven|ninety-nine",
     "is": "is|was|looks|seems|became|is not|will be|was never|is always|is often",
     "verbed": "saw|took|broke|held|found|sold|bought|carried|painted|washed|moved|pushed|pulled|"
     "dropped|cut|threw|caught|kicked|fixed|opened|closed|lost|built|kept|brought|made|used|liked|"
