@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ _SILENCE = 1e-4
 _LOUDEST = 4.0
 # Enough beyond the cut that the resampler's filter sees what it would have seen.
 _MARGIN_S = 0.1
+_EPSILON = 1e-6
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -31,23 +33,23 @@ class Reference:
 
 
 def read_reference(recordings: Sequence[Recording], sample_rate_hz: int) -> Reference:
-    """Join the recordings of one voice and keep the first 15 s.
+    """Join the recordings of one voice to at most 15 s, in which all of them are heard.
 
-    An emotion reference takes the same way, so that one encoding serves a recording in both
-    roles; upstream reads it at 16 kHz directly, which differs by the resampler only. Raises
+    Each has an equal share of the 15 s; what a short one leaves goes to the longer ones. An
+    emotion reference takes the same way, so that one encoding serves a recording in both roles;
+    upstream reads it at 16 kHz directly, which differs by the resampler only. Raises
     ``BadRecording`` for what is not finite, silent, clipped beyond reason or too short.
     """
     if not recordings:
         raise BadRecording("a voice needs at least one recording")
-    wanted = int(MAX_S * sample_rate_hz)
+    lengths = [recording.samples.size / recording.sample_rate_hz for recording in recordings]
     parts: list[np.ndarray] = []
-    for recording in recordings:
-        if sum(part.size for part in parts) >= wanted:
-            break
-        kept = recording.samples[: int((MAX_S + _MARGIN_S) * recording.sample_rate_hz)]
+    for recording, share_s in zip(recordings, _shares(lengths, MAX_S), strict=True):
+        kept = recording.samples[: int((share_s + _MARGIN_S) * recording.sample_rate_hz)]
         check_samples(kept)
-        parts.append(load_resample(kept, recording.sample_rate_hz, sample_rate_hz))
-    joined = np.concatenate(parts)[:wanted]
+        part = load_resample(kept, recording.sample_rate_hz, sample_rate_hz)
+        parts.append(part[: math.ceil(share_s * sample_rate_hz - _EPSILON)])
+    joined = np.concatenate(parts)[: int(MAX_S * sample_rate_hz)]
     if joined.size < MIN_S * sample_rate_hz:
         raise BadRecording(f"the recording is shorter than {MIN_S:g} s")
     waveform = torch.from_numpy(joined)[None]
@@ -55,6 +57,15 @@ def read_reference(recordings: Sequence[Recording], sample_rate_hz: int) -> Refe
         waveform=waveform,
         waveform_16k=sinc_resample(waveform, sample_rate_hz, ENCODER_RATE_HZ),
     )
+
+
+def _shares(lengths: Sequence[float], whole: float) -> list[float]:
+    """How much of ``whole`` each gets: as much as it has, or the same as the other long ones."""
+    shares = [0.0] * len(lengths)
+    for left, nth in zip(range(len(lengths), 0, -1), np.argsort(lengths), strict=True):
+        shares[nth] = min(lengths[nth], whole / left)
+        whole -= shares[nth]
+    return shares
 
 
 def check_samples(samples: np.ndarray) -> None:
