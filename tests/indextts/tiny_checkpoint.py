@@ -113,10 +113,8 @@ def official_parts(built: Networks, salt: str = "tiny") -> dict[str, dict[str, t
     }
 
 
-def write_shared(root: Path) -> None:
-    """Configuration, tokenizer, statistics and matrices: the same in every layout."""
-    root.mkdir(parents=True, exist_ok=True)
-    (root / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+def write_tokenizer(root: Path) -> None:
+    """One piece per character."""
     with (root / "bpe.model").open("wb") as out:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=iter([_WORDS.upper() + " , . ? !"] * 20),
@@ -129,6 +127,13 @@ def write_shared(root: Path) -> None:
             unk_id=2,
             minloglevel=2,
         )
+
+
+def write_shared(root: Path) -> None:
+    """Configuration, tokenizer, statistics and matrices: the same in every layout."""
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "config.yaml").write_text(yaml.safe_dump(CONFIG))
+    write_tokenizer(root)
     generator = torch.Generator().manual_seed(7)
     torch.save({"mean": torch.zeros(32), "var": torch.ones(32)}, root / "wav2vec2bert_stats.pt")
     styles = torch.randn(9, 24, generator=generator).requires_grad_()
