@@ -64,7 +64,7 @@ class Context:
         self._limit = limit
         self._held = ""
         self._runs = deque([_Run(config=config)])
-        self._characters_in = 0
+        self.characters_in = 0
 
     @property
     def sent_samples(self) -> int:
@@ -84,8 +84,8 @@ class Context:
         """
         body, self._held = join_text(self._held, text)
         effects = self._reconfigure(changes)
-        self._characters_in += len(body)
-        if self._characters_in > self._limit:
+        self.characters_in += len(body)
+        if self.characters_in > self._limit:
             raise TextTooLong(f"a context takes at most {self._limit} characters", param="text")
         if body:
             self._runs[-1].characters += len(body)
@@ -126,7 +126,7 @@ class Context:
 
     def done(self) -> list[Effect]:
         """The last word of a context that was spoken to its end."""
-        return self._delivery.done(self.config, self._characters_in)
+        return self._delivery.done(self.config, self.characters_in)
 
     def deliver(self, event: ChunkStarted | AudioFrame | ChunkDone | Warned) -> list[Effect]:
         """Pack one event of the pipeline for the wire."""
@@ -139,7 +139,7 @@ class Context:
     def _reconfigure(self, changes: Changes) -> list[Effect]:
         config = self.config.updated(changes)
         for name in _FIXED:
-            if getattr(config, name) != getattr(self.config, name) and self._characters_in:
+            if getattr(config, name) != getattr(self.config, name) and self.characters_in:
                 raise BadConfig(f"{name} holds for a whole context", param=name)
         if config == self.config:
             return []

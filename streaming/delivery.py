@@ -10,7 +10,7 @@ from streaming.effects import Audio, Effect, Send
 from streaming.events import AudioFrame, ChunkDone, ChunkStarted, SpeechDone, Warned
 from streaming.fields import SpeechConfig
 from streaming.timings import ChunkTimer, ChunkTimes, Span, srt, vtt
-from streaming.wire import AudioDone, AudioStart, SessionDone, Warn
+from streaming.wire import AudioDone, AudioStart, ServerMessage, SessionDone, Warn
 
 NOTHING_TO_SPEAK = Warned(code="empty_input", message="the context had nothing to speak")
 
@@ -146,7 +146,7 @@ class Delivery:
             case AudioFrame():
                 return self._audio(event)
             case ChunkStarted():
-                return [Send(message=self._start(event, config))]
+                return [self._say(self._start(event, config))]
             case ChunkDone():
                 return self._end(event)
             case Warned(code=code):
@@ -183,7 +183,7 @@ class Delivery:
             },
             subtitles=None if render is None else render(self._cues),
         )
-        return [*effects, Send(message=message)]
+        return [*effects, self._say(message)]
 
     def heard_text_end(self, played_samples: int) -> int:
         """Up to which character a listener heard who played that many samples."""
@@ -191,7 +191,10 @@ class Delivery:
 
     def _warning(self, warned: Warned) -> Effect:
         message = Warn(code=warned.code, message=warned.message, context_id=self._context_id)
-        return Send(message=message)
+        return self._say(message)
+
+    def _say(self, message: ServerMessage) -> Send:
+        return Send(message=message, context=self._number)
 
     def _start(self, event: ChunkStarted, config: SpeechConfig) -> AudioStart:
         base = self._base
@@ -253,7 +256,7 @@ class Delivery:
             quality={"retries": report.retries, "trimmed_ms": report.trimmed_ms},
             timestamps=_told(times, chunk.config.timestamps),
         )
-        return [*effects, Send(message=message)]
+        return [*effects, self._say(message)]
 
 
 def _told(times: ChunkTimes | None, wanted: str) -> dict[str, Any] | None:

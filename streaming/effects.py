@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from streaming.fields import SpeechConfig
-from streaming.wire import AudioDelta, ServerMessage, tag
+from streaming.wire import AudioDelta, ServerMessage, SessionConfig, tag
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Send:
-    """Send a JSON message."""
+    """Send a JSON message; ``context`` is the number of the context it is about, if any."""
 
     message: ServerMessage
+    context: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +91,13 @@ class Stop:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """Look for the connection that ``message`` names and let it go on here."""
+
+    message: SessionConfig
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Close:
     """Close the socket; ``code`` is the error code it goes with, ``None`` for a normal end."""
 
@@ -97,4 +105,4 @@ class Close:
     reason: str = ""
 
 
-Effect: TypeAlias = Send | Audio | Begin | Feed | Flush | Finish | Stop | Close
+Effect: TypeAlias = Send | Audio | Begin | Feed | Flush | Finish | Stop | Resume | Close

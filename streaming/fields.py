@@ -294,14 +294,6 @@ def _timestamps(name: str, value: object) -> object:
     return _choice(*TIMESTAMPS)(name, value)
 
 
-def _not_offered(name: str, value: object) -> None:
-    """A field of the vocabulary that this server does not serve: refused, never ignored."""
-    if value is not False:
-        raise _refuse(name, "is not offered by this server")
-
-
-_NOT_OFFERED = Check(_not_offered, {"const": False})
-
 _EMOTION: Mapping[str, Check] = {
     "vector": Check(
         _vector,
@@ -370,7 +362,5 @@ FIELDS: Mapping[str, Check] = {
     "max_lead_s": _number(0.1, 600.0),
     "timestamps": Check(_timestamps, {"enum": [*TIMESTAMPS, True, False]}),
     "subtitles": _choice(*SUBTITLES),
-    "resume_token": _NOT_OFFERED,
-    "next_sample": _NOT_OFFERED,
 }
 """Every field a configuration can carry, with what it may hold."""

@@ -6,12 +6,12 @@ the table in ``streaming.states``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from streaming.delivery import MakeEncoder, only_pcm
-from streaming.effects import Close, Effect, Send
+from streaming.effects import Close, Effect, Resume, Send
 from streaming.errors import (
     AccessError,
     BadConfig,
@@ -25,6 +25,7 @@ from streaming.errors import (
 )
 from streaming.events import Event, SpeechDone
 from streaming.fields import SpeechConfig
+from streaming.replay import Replay
 from streaming.states import OPEN, Contexts, Signal, State
 from streaming.wire import (
     ClientMessage,
@@ -61,6 +62,8 @@ class Limits:
     session_s: float = 4 * 3600.0
     active_requests: int = 8
     queued_requests: int = 32
+    resume_s: float = 30.0
+    replay_bytes: int = 4 * 2**20
 
 
 class Session:
@@ -79,7 +82,7 @@ class Session:
         now_s: float,
         make_encoder: MakeEncoder = only_pcm,
     ) -> None:
-        self.closed = False
+        self.closed = self.resumable = False
         self._greeting = greeting
         self._limits = limits
         self._check = check
@@ -121,7 +124,7 @@ class Session:
         if self.closed:
             return []
         self._bad_messages += 1
-        effects = [self._failure(error)]
+        effects = [self.tell(error)]
         if self._bad_messages == BAD_MESSAGES_IN_A_ROW:
             effects += self.end(error, said=True)
         return effects + self._settle()
@@ -148,6 +151,14 @@ class Session:
             effects += self.end(error, said=True)
         return effects + self._settle()
 
+    def resume(self, next_sample: Mapping[str, int], replay: Replay) -> list[Effect]:
+        """The client is back, on another socket."""
+        return replay.resume(self._contexts, next_sample) + self._settle()
+
+    def tell(self, error: SpeechError) -> Effect:
+        """An error that ends nothing."""
+        return self._contexts.failure(error, None, self._greeting.session_id)
+
     def tick(self, now_s: float) -> list[Effect]:
         """Time went by: end a session that is idle or too old."""
         if self.closed:
@@ -172,11 +183,10 @@ class Session:
         if self.closed:
             return []
         self.closed = True
-        effects: list[Effect] = []
-        for context in self._contexts.all():
-            effects += self._contexts.signal(context, Signal.FAILED, error)
+        contexts = self._contexts.all()
+        effects = [e for c in contexts for e in self._contexts.signal(c, Signal.FAILED, error)]
         if not effects and not said:
-            effects.append(self._failure(error))
+            effects.append(self.tell(error))
         return [*effects, Close(code=error.code, reason=error.message)]
 
     def _handle(self, raw: dict[str, Any]) -> list[Effect]:
@@ -186,7 +196,7 @@ class Session:
             raise
         except SpeechError as error:
             if raw["type"] == SessionConfig.type:
-                return [self._failure(error)]
+                return [self.tell(error)]
             # Only a message that names a context gets here; its error is the context's end.
             return self._contexts.refuse(context_of(raw), error)
 
@@ -197,9 +207,9 @@ class Session:
             case InputText():
                 return self._text(message)
             case InputFlush(context_id=context_id):
-                return self._signal_id(context_id, Signal.FLUSH)
+                return self._contexts.signal_id(context_id, Signal.FLUSH)
             case InputDone(context_id=context_id):
-                return self._signal_id(context_id, Signal.DONE)
+                return self._contexts.signal_id(context_id, Signal.DONE)
             case InputCancel():
                 return self._contexts.cancel(message)
             case Ping():
@@ -210,9 +220,15 @@ class Session:
     def _configure(self, message: SessionConfig) -> list[Effect]:
         config = self._contexts.config.updated(message.changes)
         self._check(config)
+        if message.resume_token is not None:
+            if self.live:
+                raise BadConfig("resume before anything is spoken", param="resume_token")
+            return [Resume(message=message)]
         if config.framing != self._contexts.config.framing and self.live:
             raise BadConfig("framing cannot change while a context is open", param="framing")
         self._contexts.config = config
+        if message.resume is not None:
+            self.resumable = message.resume
         return []
 
     def _text(self, message: InputText) -> list[Effect]:
@@ -223,19 +239,15 @@ class Session:
             raise TextTooLong(f"a message takes at most {most} characters", param="text")
         context = self._contexts.newest(message.context_id)
         goes_on = context is not None and self._contexts.state(context) in OPEN
-        if isinstance(self._closing, Draining) and not goes_on:
-            raise self._closing
         if self._closing and not goes_on:
-            raise BadMessage("the session is closing", param="type")
+            ending = BadMessage("the session is closing", param="type")
+            raise self._closing if isinstance(self._closing, Draining) else ending
         base = context.config if context is not None and goes_on else self._contexts.config
         config = base.updated(message.changes)
         self._check(config)
         if config.framing != self._contexts.config.framing:
             raise BadConfig("framing holds for the whole connection", param="framing")
         return self._contexts.signal(context, Signal.TEXT, message)
-
-    def _signal_id(self, context_id: str, signal: Signal) -> list[Effect]:
-        return self._contexts.signal(self._contexts.newest(context_id), signal, context_id)
 
     def _close(self) -> list[Effect]:
         self._closing = self._closing or True
@@ -249,10 +261,7 @@ class Session:
         if self._closing and not self.live:
             self.closed = True
             if isinstance(self._closing, Draining):
-                told = self._failure(self._closing)
+                told = self.tell(self._closing)
                 return [*effects, told, Close(code=self._closing.code)]
             return [*effects, Close()]
         return effects
-
-    def _failure(self, error: SpeechError) -> Effect:
-        return self._contexts.failure(error, None, self._greeting.session_id)

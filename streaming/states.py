@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Any
 
@@ -151,6 +152,10 @@ class Contexts:
                 self._states[context.number] = following
         return effects
 
+    def signal_id(self, context_id: str, signal: Signal) -> list[Effect]:
+        """A signal for the context that a client means."""
+        return self.signal(self.newest(context_id), signal, context_id)
+
     def give_turns(self) -> list[Effect]:
         """Contexts speak one after another; with tagged framing only those of one id do."""
         effects: list[Effect] = []
@@ -186,7 +191,7 @@ class Contexts:
             return self.signal(context, Signal.FAILED, error)
         return self.signal(None, Signal.FAILED, (context_id, error))
 
-    def failure(self, error: SpeechError, context_id: str | None, request_id: str) -> Effect:
+    def failure(self, error: SpeechError, context_id: str | None, request_id: str) -> Send:
         """The message that tells of an error."""
         message = Failure(
             code=error.code,
@@ -245,11 +250,11 @@ class Contexts:
             sent_samples=context.sent_samples,
             heard_text_end=heard,
         )
-        return [Stop(context=context.number), Send(message=message)]
+        return [Stop(context=context.number), Send(message=message, context=context.number)]
 
     def _fail(self, context: Context, error: SpeechError) -> list[Effect]:
         told = self.failure(error, context.context_id, context.request_id)
-        return [Stop(context=context.number), told]
+        return [Stop(context=context.number), replace(told, context=context.number)]
 
     def _refuse(self, _: None, data: tuple[str, SpeechError]) -> list[Effect]:
         return [self.failure(data[1], data[0], self._session_id)]

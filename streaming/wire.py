@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, TypeAlias
 
-from streaming.errors import BadMessage, InvalidText
+from streaming.errors import BadConfig, BadMessage, InvalidText
 from streaming.fields import Changes, nest_fields, parse_fields
 
 PROTOCOL_VERSION = "1"
@@ -24,6 +24,7 @@ HEADER_BYTES = _HEADER.size
 """Length of the header of a tagged binary message: network byte order, 16 bytes."""
 
 _CONTEXT_ID_CHARS = 128
+_TOKEN_CHARS = 128
 _HIGH = re.compile("[\ud800-\udbff]\\Z")
 # NUL and friends: nothing a voice can say, but able to break logs, terminals and normalizers.
 _GARBAGE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
@@ -34,10 +35,17 @@ _GARBAGE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionConfig:
-    """Sticky defaults of the connection; may be sent again."""
+    """Sticky defaults of the connection; may be sent again.
+
+    ``resume`` asks the server to keep what a lost client misses; ``resume_token`` goes on where
+    another connection was lost, at ``next_sample`` of each context.
+    """
 
     type: ClassVar[str] = "session.config"
     changes: Changes = field(default_factory=dict)
+    resume: bool | None = None
+    resume_token: str | None = None
+    next_sample: Mapping[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,11 +172,17 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionResumed:
-    """A context goes on after a reconnect."""
+    """A context goes on after a reconnect.
+
+    ``state`` is ``open``, ``complete`` (no more text is expected), ``ended`` or ``unknown``
+    (nothing of it has arrived); text behind ``characters_in`` has to be sent again.
+    """
 
     type: ClassVar[str] = "session.resumed"
     context_id: str
     next_sample: int
+    state: str = "open"
+    characters_in: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -281,7 +295,7 @@ def message_from(raw: Mapping[str, Any]) -> ClientMessage:
     """The client message in a decoded object; raises as ``decode_client`` does."""
     match raw.get("type"):
         case "session.config":
-            return SessionConfig(changes=parse_fields(raw))
+            return _config(raw)
         case "input.text":
             text = raw.get("text")
             if not isinstance(text, str):
@@ -377,11 +391,29 @@ def _typed(name: str, value: object, annotation: str) -> object:
     return value
 
 
+def _config(raw: Mapping[str, Any]) -> SessionConfig:
+    """Raises ``BadConfig``, and what ``parse_fields`` raises."""
+    resume, token = raw.get("resume"), raw.get("resume_token")
+    samples = raw.get("next_sample")
+    if resume is not None and not isinstance(resume, bool):
+        raise BadConfig("resume must be true or false", param="resume")
+    if token is not None and not (isinstance(token, str) and 1 <= len(token) <= _TOKEN_CHARS):
+        raise BadConfig("resume_token must be the token of a session", param="resume_token")
+    named = isinstance(samples, Mapping) and all(map(_is_count, samples.values()))
+    if samples is not None and not named:
+        raise BadConfig("next_sample must have counts of samples", param="next_sample")
+    return SessionConfig(
+        changes=parse_fields(raw), resume=resume, resume_token=token, next_sample=samples
+    )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
 def _played(raw: Mapping[str, Any]) -> int | None:
-    value = raw.get("played_samples")
-    if value is None:
-        return None
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 2**63:
+    value: int | None = raw.get("played_samples")
+    if value is not None and not _is_count(value):
         raise BadMessage("played_samples must be a count of samples", param="played_samples")
     return value
 
