@@ -182,6 +182,12 @@ class Fetcher:
             raise BadRecording("the recording could not be fetched") from error
         raise ReferenceRefused(f"the URL leads on more than {MAX_REDIRECTS} times")
 
+    def _follow(self, place: Place, location: str) -> Place:
+        try:
+            return self.check(urljoin(str(place), location))
+        except ValueError:
+            raise ReferenceRefused("the URL leads to what is no URL") from None
+
     async def _ask(self, place: Place) -> bytes | Place:
         """The body, or where it is to be had."""
         usual = place.port == _PORTS[place.scheme]
@@ -200,8 +206,7 @@ class Fetcher:
         ):
             answered = {name.lower(): value for name, value in response.headers}
             if response.status in _REDIRECTS:
-                location = answered.get(b"location", b"").decode("latin-1")
-                return self.check(urljoin(str(place), location))
+                return self._follow(place, answered.get(b"location", b"").decode("latin-1"))
             if response.status != 200:
                 raise BadRecording("the recording could not be fetched")
             if answered.get(b"content-encoding", b"identity").lower() != b"identity":
