@@ -96,7 +96,9 @@ def _find(request: Request) -> Speaker:
 def _entry(speaker: Speaker, catalog: Catalog) -> dict[str, Any]:
     return {
         "id": speaker.name,
+        "voice_id": speaker.name,
         "name": speaker.name,
+        "category": "premade" if speaker.owner is None else "cloned",
         "description": speaker.description,
         "language": speaker.language,
         "aliases": list(speaker.aliases),
