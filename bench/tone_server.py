@@ -6,6 +6,7 @@ What is left to measure is the server. ``python -m bench.tone_server --port 0`` 
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from server import logs
 from server.cli import run
 from server.config import Settings
 from server.service import SynthesisService
@@ -63,13 +65,15 @@ def main(
     rtf: Annotated[float, typer.Option(help="Seconds of computing per second of audio.")] = 0.3,
     active: Annotated[int, typer.Option(help="Places.")] = 64,
     queued: Annotated[int, typer.Option(help="Seats.")] = 32,
+    log: Annotated[Path | None, typer.Option(help="Write a log in JSON.")] = None,
 ) -> None:
     """Serve tones."""
     delay_s = {"codes": first_ms / 1000, "slice": rtf * SLICE_MS / 1000}
     script = ToneScript(delay_s=delay_s, slice_ms=SLICE_MS)
     limits = Limits(active_requests=active, queued_requests=queued)
-    settings = Settings(port=port, limits=limits, warm_text="", log_level="warning")
-    with tempfile.TemporaryDirectory() as folder:
+    settings = Settings(port=port, limits=limits, warm_text="")
+    with tempfile.TemporaryDirectory() as folder, Path(log or os.devnull).open("w") as stream:
+        logs.configure(style="json", level="info" if log else "error", stream=stream)
         run(settings, _composer(script, Path(folder)))
 
 

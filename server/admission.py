@@ -126,15 +126,14 @@ class Admission:
         limit = caller.characters_per_minute
         self._rates.spend(caller.key_id, "characters", limit, characters)
 
-    @contextmanager
-    def place(self, caller: Caller = ANONYMOUS) -> Iterator[Place]:
-        """Take a place, or a seat whose ``ready`` is to be awaited; both end with the block.
+    def take(self, caller: Caller) -> Place:
+        """A place, or a seat whose ``ready`` is to be awaited; ``leave`` it in any case.
 
         Raises at once: ``Draining``, ``RateLimited``, and ``Overloaded`` when all seats are taken.
         """
         if self.draining.is_set():
             raise self.refusal()
-        self._check(caller)
+        self._check_limits(caller)
         place = Place(caller=caller, granted=asyncio.get_running_loop().create_future())
         if self.full:
             self._sit(place)
@@ -142,17 +141,40 @@ class Admission:
             self._grant(place)
         self._rates.spend(caller.key_id, "requests", caller.requests_per_minute, 1)
         self._idle.clear()
+        return place
+
+    def leave(self, place: Place) -> None:
+        """Give a place to the next one, or give up a seat."""
+        if place.speaks:
+            self._speaking[place.caller.key_id] -= 1
+            self._measure(self._clock() - place.granted_s)
+            self._seat_next()
+        else:
+            self._forget(place)
+        self._speaking += Counter()  # forgets keys that speak no more
+        if place.caller.key_id not in {*self._speaking, *self._lines}:
+            self._turns.pop(place.caller.key_id, None)
+        if not self.active and not self.waiting:
+            self._idle.set()
+
+    @contextmanager
+    def place(self, caller: Caller | Place = ANONYMOUS) -> Iterator[Place]:
+        """``take`` and ``leave``; a place that was taken before is left to its taker."""
+        if isinstance(caller, Place):
+            yield caller
+            return
+        place = self.take(caller)
         try:
             yield place
         finally:
-            self._leave(place)
+            self.leave(place)
 
     async def drain(self) -> None:
         """Admit nobody else and return when the last one has left."""
         self.draining.set()
         await self._idle.wait()
 
-    def _check(self, caller: Caller) -> None:
+    def _check_limits(self, caller: Caller) -> None:
         """Raise ``RateLimited`` when the caller has used up a limit of its own."""
         own = self._speaking[caller.key_id] + len(self._lines.get(caller.key_id, ()))
         if caller.concurrent is not None and own >= caller.concurrent:
@@ -172,7 +194,10 @@ class Admission:
 
     def _sit(self, place: Place) -> None:
         if self.waiting >= self._seats:
-            self._make_room(place.caller)
+            loser = self._loser(place.caller)
+            self._forget(loser)
+            loser.granted.set_exception(self._overloaded())
+            loser.granted.exception()  # it may leave without asking
         line = self._lines.setdefault(place.caller.key_id, deque())
         line.append(place)
         place.ahead = (
@@ -188,33 +213,17 @@ class Admission:
         )
         place.predicted_s = self.predicted_s(place.ahead)
 
-    def _make_room(self, newcomer: Caller) -> None:
-        """Free the newest seat of the longest line; raises ``Overloaded`` if that is unfair."""
+    def _loser(self, newcomer: Caller) -> Place:
+        """The newest seat of the longest line; raises ``Overloaded`` if taking it is unfair."""
         own = len(self._lines.get(newcomer.key_id, ()))
         longest = max(self._lines.values(), key=len, default=deque[Place]())
         if len(longest) <= own + 1 or longest[-1].caller.priority > newcomer.priority:
             raise self._overloaded()
-        loser = longest[-1]
-        self._forget(loser)
-        loser.granted.set_exception(self._overloaded())
-        loser.granted.exception()  # it may leave without asking
+        return longest[-1]
 
     def _overloaded(self) -> Overloaded:
         wait_s = self.predicted_s(self.waiting)
         return Overloaded("all places are taken", retry_after_s=wait_s)
-
-    def _leave(self, place: Place) -> None:
-        if place.speaks:
-            self._speaking[place.caller.key_id] -= 1
-            self._measure(self._clock() - place.granted_s)
-            self._seat_next()
-        else:
-            self._forget(place)
-        self._speaking += Counter()  # forgets keys that speak no more
-        if place.caller.key_id not in {*self._speaking, *self._lines}:
-            self._turns.pop(place.caller.key_id, None)
-        if not self.active and not self.waiting:
-            self._idle.set()
 
     def _seat_next(self) -> None:
         """Give free places to those whose turn it is."""

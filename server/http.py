@@ -13,17 +13,18 @@ from typing import IO, Any
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 from starlette.types import Receive, Scope, Send
 
-from server.admission import caller_of
-from server.encoding import HEAD_BYTES, content_type, make_encoder, sealed
+from server.admission import Place, caller_of
+from server.encoding import HEAD_BYTES, Encoder, content_type, make_encoder, sealed
 from server.errors import ANSWERS, error_body, error_headers
 from server.feed import TextFeed
-from server.jobs import SpeechJob, read_job
+from server.jobs import BODY, SpeechJob, read_job
+from server.openapi import AUDIO, SPEECH_ERRORS, ApiRoute, Operation
 from server.service import SynthesisService
 from streaming.errors import BadMessage, EmptyInput, SpeechError, TextTooLong
-from streaming.events import AudioFrame, ChunkDone, Event, SpeechDone
+from streaming.events import AudioFrame, ChunkDone, ChunkStarted, Event, SpeechDone
 from streaming.wire import parse_json
 
 logger = logging.getLogger(__name__)
@@ -33,7 +34,7 @@ _PIECE_BYTES = 64 * 2**10
 
 
 async def speech(request: Request) -> Response:
-    """Read and check a request; what it asks for is spoken while the response is sent."""
+    """``POST /v1/audio/speech``: OpenAI's fields and ours; spoken while the answer is sent."""
     service: SynthesisService[Any] = request.app.state.service
     raw = await read_json(request, service)
     return SpeechResponse(service, read_job(raw, service, request.state.request_id))
@@ -79,7 +80,19 @@ class SpeechResponse(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send until the end, or until the client is gone."""
         self._send_raw = send
-        self._caller = caller_of(scope)
+        try:
+            place = self._service.take_place(caller_of(scope))
+        except SpeechError as error:
+            error.request_id = self._job.request_id
+            await self.refusal(error)(scope, receive, send)
+            return
+        try:
+            await self._speak(scope, receive, place)
+        finally:
+            self._service.admission.leave(place)
+
+    async def _speak(self, scope: Scope, receive: Receive, place: Place) -> None:
+        self._place = place
         work = asyncio.create_task(self._respond(scope, receive), name=self._job.request_id)
         watch = asyncio.create_task(_gone(receive), name=f"{self._job.request_id} watch")
         try:
@@ -126,27 +139,29 @@ class SpeechResponse(Response):
     async def encoded(self) -> AsyncGenerator[tuple[Event, bytes]]:
         """Events with the bytes that they added to the audio; raises ``EmptyInput``."""
         job, rate_hz = self._job, self._job.sample_rate_hz
-        encoder = await asyncio.to_thread(
-            make_encoder, job.config.format, rate_hz, bit_rate=job.bit_rate
-        )
+        encoder: Encoder | None = None  # whoever is refused has to hear so at once
         feed = TextFeed.whole(job.text)
         speech = self._service.speak(
             job.request_id,
             job.config,
             feed,
-            caller=self._caller,
+            caller=self._place,
             recordings=job.recordings,
         )
         async with aclosing(speech) as events:
             async for event in events:
                 piece = b""
-                if isinstance(event, ChunkDone):
+                if encoder is None and isinstance(event, ChunkStarted):
+                    encoder = await asyncio.to_thread(
+                        make_encoder, job.config.format, rate_hz, bit_rate=job.bit_rate
+                    )
+                elif isinstance(event, ChunkDone):
                     self._spent_tokens += event.report.codes
-                elif isinstance(event, AudioFrame):
+                elif isinstance(event, AudioFrame) and encoder is not None:
                     self._samples += event.samples
                     piece = encoder.encode(event.pcm)
                 elif isinstance(event, SpeechDone):
-                    if not self._samples:
+                    if not self._samples or encoder is None:
                         raise EmptyInput("there is nothing to speak", param="input")
                     piece = encoder.finish()
                 yield event, piece
@@ -263,5 +278,12 @@ async def _next(pieces: AsyncGenerator[bytes]) -> bytes | None:
     return await anext(pieces, None)
 
 
-ROUTES: list[BaseRoute] = [Route("/v1/audio/speech", speech, methods=["POST"])]
+SPEECH = Operation(
+    body=BODY,
+    answers={200: {**AUDIO, "text/event-stream": {"type": "string"}}},
+    errors=SPEECH_ERRORS,
+)
+"""What OpenAI's route takes and gives."""
+
+ROUTES: list[BaseRoute] = [ApiRoute("/v1/audio/speech", speech, SPEECH, method="POST")]
 """This door's."""

@@ -7,7 +7,7 @@ import logging
 import time
 from types import TracebackType
 
-from server.admission import Caller, Place
+from server.admission import Place
 from server.feed import TextFeed
 from server.logs import fields
 from server.metrics import Metrics
@@ -24,9 +24,9 @@ PLAYER_BUFFER_S = 0.2
 class SpeechMeter:
     """Follows one text; a context manager whose end counts it."""
 
-    def __init__(self, metrics: Metrics, request_id: str, caller: Caller, feed: TextFeed) -> None:
+    def __init__(self, metrics: Metrics, request_id: str, key: str, feed: TextFeed) -> None:
         self._metrics = metrics
-        self._names = {"request_id": request_id, "key": caller.key_id}
+        self._names = {"request_id": request_id, "key": key}
         self._feed = feed
         self._arrived_s = time.monotonic()
         self._dry_at_s: float | None = None

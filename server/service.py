@@ -134,6 +134,18 @@ class SynthesisService(Generic[VoiceT]):
             raise BadConfig(f"language must be one of {', '.join(languages)}", param="language")
         self._pipeline.chunker(config.request(request_id="", voice="", seed=0))
 
+    def take_place(self, caller: Caller) -> Place:
+        """A place or seat for ``speak``, before anything else is done: a refusal costs little.
+
+        Its taker gives it back with ``admission.leave``. Raises ``SpeechError``.
+        """
+        try:
+            return self.admission.take(caller)
+        except SpeechError as error:
+            self.metrics.errors.labels(error.code).inc()
+            self.metrics.requests.labels("error").inc()
+            raise
+
     async def speak(
         self,
         request_id: str,
@@ -141,7 +153,7 @@ class SynthesisService(Generic[VoiceT]):
         feed: TextFeed,
         brake: Brake | None = None,
         *,
-        caller: Caller = ANONYMOUS,
+        caller: Caller | Place = ANONYMOUS,
         recordings: Sequence[Recording] | None = None,
     ) -> AsyncGenerator[Event, None]:
         """The events of one text; wait in line if need be. Close it (``aclosing``) to cancel.
@@ -151,8 +163,9 @@ class SynthesisService(Generic[VoiceT]):
 
         Raises ``SpeechError`` and nothing else.
         """
+        key = caller.caller.key_id if isinstance(caller, Place) else caller.key_id
         try:
-            with SpeechMeter(self.metrics, request_id, caller, feed) as meter:
+            with SpeechMeter(self.metrics, request_id, key, feed) as meter:
                 # Nobody waits in line to hear of a wrong name.
                 part = self.casting.part(request_id, config, recordings)
                 if self._hung and request_id != _PROBE_ID:
@@ -162,7 +175,7 @@ class SynthesisService(Generic[VoiceT]):
                         meter.queued(place)
                         yield _queued(place)
                     await place.ready()
-                    feed.charge(lambda characters: self.admission.spend(caller, characters))
+                    feed.charge(lambda characters: self.admission.spend(place.caller, characters))
                     waited_ms = meter.admitted()
                     async with aclosing(self._spoken(part, feed, brake)) as events:
                         async for event in events:

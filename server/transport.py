@@ -17,7 +17,18 @@ from streaming.session import Limits
 EXTENSION = "indextts.socket"
 """Key of the ``SpeechSocket`` in a connection's ASGI extensions."""
 
-BACKLOG = 256
+BACKLOG = 1024
+"""Connections that wait to be accepted."""
+
+_ACCEPTED_AT_ONCE = 8
+"""Connections accepted in one turn of the event loop: many new requests that went on in step would
+each take as long as all of them, and hold up everybody else's audio.
+"""
+
+LOST = 1006
+"""What a WebSocket ends with that nobody closed on purpose."""
+
+_KEEPALIVE_FAILED = 1011
 _LINGER_S = 5.0
 _LOOK_S = 0.1
 
@@ -44,6 +55,16 @@ class SpeechSocket(WebSocketsSansIOProtocol):
         if message["type"] == "websocket.http.response.body" and not message.get("more_body"):
             self.handshake_complete = True
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Say 1006, as RFC 6455 (7.1.5) asks, when nobody closed the WebSocket on purpose.
+
+        Delete this when uvicorn tells a lost connection from one that was closed without a code.
+        """
+        closed = self.conn.close_rcvd or self.conn.close_sent
+        if self.handshake_complete and (closed is None or closed.code == _KEEPALIVE_FAILED):
+            self.queue.put_nowait({"type": "websocket.disconnect", "code": LOST})
+        super().connection_lost(exc)
+
     def release(self) -> None:
         """Let pending sends through to the buffer, and drop the connection soon."""
         self.writable.set()
@@ -57,12 +78,25 @@ def release(scope: Scope) -> None:
         peer.release()
 
 
+def hang_up(scope: Scope) -> None:
+    """Drop the connection of an ASGI scope at once, if it is one of ours."""
+    peer = scope.get("extensions", {}).get(EXTENSION)
+    if isinstance(peer, SpeechSocket):
+        peer.transport.abort()
+
+
 class SpeechServer(uvicorn.Server):
     """On a signal, drain first: answer newcomers with 503 and 1012, let live speech finish."""
 
     def __init__(self, config: uvicorn.Config, drain: Callable[[], Awaitable[None]]) -> None:
         super().__init__(config)
         self._drain = drain
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start as uvicorn does, which listens with its accepting batch for a queue."""
+        await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(BACKLOG)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain (a second interrupt ends the wait at once), then shut down as uvicorn does."""
@@ -89,6 +123,7 @@ def make_server(
         app,
         http="h11",  # httptools, which uvicorn would prefer, bounds no headers
         ws=SpeechSocket,
+        backlog=_ACCEPTED_AT_ONCE,
         ws_max_size=limits.frame_bytes,
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=2,
