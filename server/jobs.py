@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from server.encoding import FORMATS
+from server.openapi import body_of, fields_of
 from server.service import SynthesisService
 from streaming.errors import (
     BadConfig,
@@ -17,6 +18,7 @@ from streaming.errors import (
     UnsupportedFormat,
 )
 from streaming.fields import (
+    FIELDS,
     MAX_EMOTION_CHARS,
     Changes,
     EmotionConfig,
@@ -34,6 +36,28 @@ DEFAULT = SpeechConfig(format="mp3")
 
 _WHOLE = ("wav", "flac")
 """Files whose header tells their length."""
+
+BODY = body_of(
+    ["input"],
+    input={"type": "string", "minLength": 1},
+    model={"type": "string"},
+    instructions={"type": "string"},
+    stream={"type": "boolean"},
+    stream_format={"enum": ["audio", "sse"]},
+    seed=FIELDS["sampling"].schema["properties"]["seed"],
+    **fields_of(
+        "voice",
+        "response_format",
+        "sample_rate",
+        "speed",
+        "language",
+        "glossary",
+        "emotion",
+        "sampling",
+        "chunking",
+    ),
+)
+"""What ``read_job`` reads."""
 
 _SESSION_ONLY = ("encoding", "framing", "max_lead_s", "timestamps", "subtitles")
 

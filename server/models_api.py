@@ -7,8 +7,9 @@ from typing import Any
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
+from server.openapi import NOT_FOUND, ApiRoute, Operation
 from server.operations import service_of
 
 OWNER = "indextts-stream"
@@ -43,7 +44,7 @@ def _model(request: Request) -> dict[str, Any]:
 
 
 ROUTES: list[BaseRoute] = [
-    Route("/v1/models", models),
-    Route("/v1/models/{model}", model),
-    Route("/v1/audio/models", speech_models),
+    ApiRoute("/v1/models", models, Operation()),
+    ApiRoute("/v1/models/{model}", model, Operation(errors=(NOT_FOUND,))),
+    ApiRoute("/v1/audio/models", speech_models, Operation()),
 ]

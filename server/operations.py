@@ -9,9 +9,10 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from server import encoding, websocket
+from server.openapi import NOT_FOUND, OBJECT, ApiRoute, Operation
 from server.service import SynthesisService
 from streaming.fields import SAMPLE_RATES_HZ
 from streaming.request import EMOTIONS
@@ -68,10 +69,13 @@ def service_of(request: Request) -> SynthesisService[Any]:
     return service
 
 
+_METRICS = Operation(answers={200: {"text/plain": {"type": "string"}}}, errors=(NOT_FOUND,))
+_READY = Operation(answers={200: {"application/json": OBJECT}, 503: {"application/json": OBJECT}})
+
 ROUTES: list[BaseRoute] = [
-    Route("/v1/capabilities", capabilities),
-    Route("/v1/", hello),
-    Route("/healthz", hello),
-    Route("/metrics", metrics),
-    Route("/readyz", ready),
+    ApiRoute("/v1/capabilities", capabilities, Operation()),
+    ApiRoute("/v1/", hello, Operation()),
+    ApiRoute("/healthz", hello, Operation()),
+    ApiRoute("/metrics", metrics, _METRICS),
+    ApiRoute("/readyz", ready, _READY),
 ]

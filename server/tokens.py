@@ -16,9 +16,10 @@ from collections.abc import Callable
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from server.admission import caller_of
+from server.openapi import OBJECT, ApiRoute, Operation
 from streaming.errors import BadConfig, Unauthorized
 
 TTL_S, LONGEST_TTL_S = 300, 3600
@@ -64,5 +65,11 @@ async def make_token(request: Request) -> Response:
     return JSONResponse({"token": token, "expires_in": int(asked)}, 201)
 
 
-ROUTES: list[BaseRoute] = [Route("/v1/tokens", make_token, methods=["POST"])]
+_MAKE = Operation(
+    query={"ttl_s": {"type": "integer", "minimum": 1, "maximum": LONGEST_TTL_S}},
+    answers={201: {"application/json": OBJECT}},
+    errors=("bad_config",),
+)
+
+ROUTES: list[BaseRoute] = [ApiRoute("/v1/tokens", make_token, _MAKE, method="POST")]
 """This door's."""

@@ -7,12 +7,13 @@ from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
 from server.admission import caller_of
 from server.forms import read_form
 from server.http import SpeechResponse
 from server.jobs import read_job
+from server.openapi import BINARY, OBJECT, SPEECH_ERRORS, ApiRoute, Operation, body_of
 from server.operations import service_of
 from speakers.catalog import MAX_RECORDINGS, Catalog, Speaker
 from speakers.uploads import Sheet
@@ -110,12 +111,46 @@ def _entry(speaker: Speaker, catalog: Catalog) -> dict[str, Any]:
     }
 
 
+_LIST = Operation(answers={200: {"application/json": OBJECT}, 304: {}})
+_FORM = body_of(
+    ["name", "consent", "recordings"],
+    name={"type": "string", "minLength": 1},
+    consent={"type": "string", "minLength": 1},
+    recordings={
+        "type": "array",
+        "items": BINARY,
+        "minItems": 1,
+        "maxItems": MAX_RECORDINGS,
+    },
+    description={"type": "string"},
+    language={"type": "string"},
+)
+_ADD = Operation(
+    body=_FORM,
+    body_type="multipart/form-data",
+    answers={201: {"application/json": OBJECT}},
+    errors=(
+        "bad_message",
+        "bad_config",
+        "bad_recording",
+        "reference_refused",
+        "rate_limited",
+        "overloaded",
+        "draining",
+        "engine_failed",
+    ),
+)
+_DELETE = Operation(
+    answers={204: {}}, errors=("bad_config", "unknown_voice", "reference_refused", "draining")
+)
+_PREVIEW = Operation(answers={200: {"audio/wav": BINARY}}, errors=SPEECH_ERRORS)
+
 ROUTES: list[BaseRoute] = [
-    Route("/v1/audio/voices", voices),
-    Route("/v1/voices", voices),
-    Route("/v1/voices", add, methods=["POST"]),
-    Route("/v1/voices/{id}", voice),
-    Route("/v1/voices/{id}", delete, methods=["DELETE"]),
-    Route("/v1/voices/{id}/preview", preview),
+    ApiRoute("/v1/audio/voices", voices, _LIST),
+    ApiRoute("/v1/voices", voices, _LIST),
+    ApiRoute("/v1/voices", add, _ADD, method="POST"),
+    ApiRoute("/v1/voices/{id}", voice, Operation(errors=("unknown_voice",))),
+    ApiRoute("/v1/voices/{id}", delete, _DELETE, method="DELETE"),
+    ApiRoute("/v1/voices/{id}/preview", preview, _PREVIEW),
 ]
 """This door's."""

@@ -7,12 +7,19 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket
 
-from server.dialects.deepgram_http import error_response, read_encoding, read_voice, speak
+from server.dialects.deepgram_http import (
+    SPEAK,
+    error_response,
+    read_encoding,
+    read_voice,
+    speak,
+)
 from server.dialects.translated import Output, Translated, admit, own_fields
 from server.encoding import Encoder
+from server.openapi import ApiRoute
 from server.service import SynthesisService
 from streaming.errors import BadMessage, InputError, UnsupportedFormat
 from streaming.fields import Changes
@@ -195,6 +202,6 @@ class SpeakSocket(Translated):
 
 ROUTES: list[BaseRoute] = [
     WebSocketRoute("/v1/speak", speak_socket),
-    Route("/v1/speak", speak, methods=["POST"]),
+    ApiRoute("/v1/speak", speak, SPEAK, method="POST"),
 ]
 """This door's."""

@@ -12,10 +12,11 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from server.dialects.translated import Output, own_fields
+from server.dialects.translated import OWN_FIELDS, Output, own_fields
 from server.errors import ANSWERS, error_headers
 from server.http import SpeechResponse, read_json
 from server.jobs import SpeechJob, read_text
+from server.openapi import AUDIO, OBJECT, SPEECH_ERRORS, Operation, body_of, fields_of
 from server.service import SynthesisService
 from speakers.catalog import Catalog
 from streaming.errors import (
@@ -25,7 +26,7 @@ from streaming.errors import (
     UnknownVoice,
     UnsupportedFormat,
 )
-from streaming.fields import SAMPLE_RATES_HZ, SpeechConfig, parse_fields
+from streaming.fields import FIELDS, SAMPLE_RATES_HZ, SpeechConfig, parse_fields
 from streaming.wav import UNKNOWN_BYTES
 
 
@@ -218,3 +219,21 @@ def _speed(query: Mapping[str, str]) -> float | None:
         return float(query["speed"]) if "speed" in query else None
     except ValueError:
         raise BadConfig("speed must be a number", param="speed") from None
+
+
+SPEAK = Operation(
+    body=body_of(["text"], text={"type": "string", "minLength": 1}, **fields_of(*OWN_FIELDS)),
+    query={
+        "model": {"type": "string"},
+        "encoding": {"enum": list(ENCODINGS)},
+        "sample_rate": {"enum": list(SAMPLE_RATES_HZ)},
+        "container": {"enum": ["none", "wav", "ogg"]},
+        "bit_rate": {"type": "integer"},
+        "language": FIELDS["language"].schema,
+        "speed": FIELDS["speed"].schema,
+    },
+    answers={200: AUDIO},
+    errors=SPEECH_ERRORS,
+    error=OBJECT,
+)
+"""What ``POST /v1/speak`` takes and gives."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.routing import BaseRoute, WebSocketRoute
 
 from server.dialects.elevenlabs_fields import (
     DEFAULT_OUTPUT,
@@ -22,12 +22,22 @@ from server.dialects.elevenlabs_fields import (
     read_output,
 )
 from server.dialects.elevenlabs_socket import multi_stream_input, stream_input
+from server.dialects.translated import OWN_FIELDS
 from server.http import SpeechResponse, read_json
 from server.jobs import SpeechJob, read_text
+from server.openapi import (
+    AUDIO,
+    OBJECT,
+    SPEECH_ERRORS,
+    ApiRoute,
+    Operation,
+    body_of,
+    fields_of,
+)
 from server.service import SynthesisService
 from streaming.errors import SpeechError
 from streaming.events import AudioFrame, ChunkDone, ChunkStarted
-from streaming.fields import SpeechConfig
+from streaming.fields import FIELDS, SpeechConfig
 from streaming.timings import Span
 
 FORMATS = tuple(dict.fromkeys(output.format for output in OUTPUTS.values()))
@@ -193,13 +203,29 @@ def _read_job(
 
 
 _SPEECH = "/v1/text-to-speech/{voice_id}"
+_AUDIO = Operation(
+    body=body_of(
+        ["text"],
+        text={"type": "string", "minLength": 1},
+        model_id={"type": "string"},
+        language_code=FIELDS["language"].schema,
+        voice_settings=body_of([], speed=FIELDS["speed"].schema),
+        seed=FIELDS["sampling"].schema["properties"]["seed"],
+        **fields_of(*OWN_FIELDS),
+    ),
+    query={"output_format": {"enum": list(OUTPUTS)}},
+    answers={200: AUDIO},
+    errors=SPEECH_ERRORS,
+    error=OBJECT,
+)
+_TIMED = replace(_AUDIO, answers={200: {"application/json": OBJECT}})
 
 ROUTES: list[BaseRoute] = [
     WebSocketRoute(f"{_SPEECH}/stream-input", stream_input),
     WebSocketRoute(f"{_SPEECH}/multi-stream-input", multi_stream_input),
-    Route(_SPEECH, convert, methods=["POST"]),
-    Route(f"{_SPEECH}/stream", stream, methods=["POST"]),
-    Route(f"{_SPEECH}/with-timestamps", convert_with_timestamps, methods=["POST"]),
-    Route(f"{_SPEECH}/stream/with-timestamps", stream_with_timestamps, methods=["POST"]),
+    ApiRoute(_SPEECH, convert, _AUDIO, method="POST"),
+    ApiRoute(f"{_SPEECH}/stream", stream, _AUDIO, method="POST"),
+    ApiRoute(f"{_SPEECH}/with-timestamps", convert_with_timestamps, _TIMED, method="POST"),
+    ApiRoute(f"{_SPEECH}/stream/with-timestamps", stream_with_timestamps, _TIMED, method="POST"),
 ]
 """This door's."""

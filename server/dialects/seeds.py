@@ -13,10 +13,11 @@ from typing import Any, TypeAlias
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import BaseRoute, Route
+from starlette.routing import BaseRoute
 
-from server.http import SpeechResponse, read_json
-from server.jobs import PCM_RATE_HZ, SpeechJob, read_job
+from server.http import SPEECH, SpeechResponse, read_json
+from server.jobs import BODY, PCM_RATE_HZ, SpeechJob, read_job
+from server.openapi import OBJECT, ApiRoute, Operation, Schema, body_of
 from server.operations import service_of
 from server.service import SynthesisService
 from speakers.catalog import MAX_RECORDINGS
@@ -107,6 +108,7 @@ def speaking(translate: Translate) -> Callable[[Request], Any]:
         recordings = tuple(one.recording for one in loaded)
         return SeedResponse(service, replace(job, recordings=recordings), order.names)
 
+    speak.__doc__ = translate.__doc__
     return speak
 
 
@@ -260,19 +262,50 @@ def _renamed(error: SpeechError, names: Mapping[str, str]) -> SpeechError:
     return error
 
 
+_TEXT: Schema = {"type": "string", "minLength": 1}
+_PATH: Schema = {"type": "string", "minLength": 1}
+_OWN: dict[str, Schema] = {name: BODY["properties"][name] for name in OWN_FIELDS}
+_BY_NAME = body_of(["text"], text=_TEXT, character=_TEXT, reference_id=_TEXT, **_OWN)
+_BY_PATH = body_of(
+    ["text"],
+    text=_TEXT,
+    audio_paths={"type": "array", "items": _PATH, "minItems": 1, "maxItems": MAX_RECORDINGS},
+    seed=BODY["properties"]["seed"],
+    spk_audio_path=_PATH,
+    emo_control_method={"enum": [0, 1, 2, 3]},
+    emo_ref_path=_PATH,
+    emo_weight={"type": "number", "minimum": 0, "maximum": _MAX_WEIGHT},
+    emo_vec={
+        "type": "array",
+        "items": {"type": "number", "minimum": 0, "maximum": _MAX_VECTOR_SUM},
+        "minItems": len(EMOTIONS),
+        "maxItems": len(EMOTIONS),
+    },
+    emo_text={"type": "string"},
+    emo_random={"type": "boolean"},
+    max_text_tokens_per_sentence={"type": "integer", "minimum": _FEWEST_TOKENS, "maximum": 10_000},
+    **_OWN,
+)
+
+
+def _spoken(path: str, translate: Translate, body: Schema) -> BaseRoute:
+    return ApiRoute(path, speaking(translate), replace(SPEECH, body=body), method="POST")
+
+
 def _routes(prefix: str, tts: Translate) -> list[BaseRoute]:
+    unwell = {"application/json": OBJECT}
     return [
-        Route(f"{prefix}/health", health),
-        Route(f"{prefix}/tts_url", speaking(by_path), methods=["POST"]),
-        Route(f"{prefix}/tts", speaking(tts), methods=["POST"]),
-        Route(f"{prefix}/audio/voices", voices),
-        Route(f"{prefix}/audio/speech", speaking(openai), methods=["POST"]),
+        ApiRoute(f"{prefix}/health", health, Operation(answers={200: unwell, 503: unwell})),
+        _spoken(f"{prefix}/tts_url", by_path, _BY_PATH),
+        _spoken(f"{prefix}/tts", tts, _BY_NAME),
+        ApiRoute(f"{prefix}/audio/voices", voices, Operation()),
+        _spoken(f"{prefix}/audio/speech", openai, BODY),
     ]
 
 
 ROUTES: list[BaseRoute] = [
     *_routes(PREFIX, by_name),
-    Route(f"{PREFIX}/tts_stream", speaking(by_name_raw), methods=["POST"]),
+    _spoken(f"{PREFIX}/tts_stream", by_name_raw, _BY_NAME),
     *_routes("", plain_tts),
 ]
 """This door's."""
