@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from indextts.audio.mel import MelSpectrogram
 from indextts.v2.config import CheckpointConfig
@@ -19,17 +20,18 @@ from indextts.v2.regulator import LengthRegulator
 from training.corpus import CODES_HZ, RATE_HZ, Line, Speech, codes_of
 from training.listening import frozen_codec
 from training.optim import split_optimizers
+from training.people import shares
 
 HOP_SAMPLES = 256
 CODE_SAMPLES = RATE_HZ // CODES_HZ
-FRAMES = (256, 384, 512, 704, 896)
-SHARES = (0.3, 0.3, 0.2, 0.1, 0.1)
+FRAMES = (256, 384, 512, 704)
+SHARES = (0.25, 0.45, 0.25, 0.05)
 """Lengths of the training sequences, prompt included, and how often each occurs."""
-UNPROMPTED = 0.06
+UNPROMPTED = 0.02
 """Share of sequences without any condition, for classifier-free guidance."""
-FIRST_SPEAKER = 10.0
-"""How much more often than another the first speaker, the default voice, is heard."""
-MISHEARD = 0.5
+AT_START = 0.7
+"""Share of sequences at time 0, where a mel is guessed from its conditions alone."""
+MISHEARD = 0.3
 """Largest share of a prompt's codes that are replaced."""
 MEAN_LOG_MEL = -5.5
 
@@ -46,8 +48,10 @@ class Piece:
 class Pieces:
     """Cuts pieces of a wanted number of frames out of the corpus."""
 
-    def __init__(self, speech: Speech) -> None:
-        self._speech, self._mel = speech, MelSpectrogram()
+    def __init__(
+        self, speech: Speech, codes: Callable[[Line], NDArray[np.int64]] = codes_of
+    ) -> None:
+        self._speech, self._mel, self._codes_of = speech, MelSpectrogram(), codes
         order = sorted(range(len(speech.lines)), key=lambda i: -speech.lines[i].samples)
         speakers = np.array([speech.lines[i].speaker for i in order])
         self._samples = {
@@ -68,7 +72,7 @@ class Pieces:
         needed = frames * HOP_SAMPLES + CODE_SAMPLES
         enough = int(np.searchsorted(-self._samples[speaker], -needed, side="right"))
         line = self._lines[speaker][int(self.rng.integers(0, max(1, enough)))]
-        codes = codes_of(line)
+        codes = self._codes_of(line)
         count = math.ceil(frames * HOP_SAMPLES / CODE_SAMPLES)
         spare = max(0, len(codes) - count)
         kind = self.rng.random()
@@ -97,18 +101,20 @@ class AcousticTask:
     ) -> None:
         self.codec = frozen_codec(config)
         self._codes = config.semantic_codec.codebook_size
+        self._noise = config.inference.cfm_temperature
         self.regulator = LengthRegulator(config.s2mel.length_regulator)
         self.dit = DiT(config.s2mel)
         self.module: nn.Module = nn.ModuleDict(
             {"length_regulator": self.regulator, "estimator": self.dit}
         )
         self._initialise()
+        torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(True)  # on the CPU too
         self.optimizers = split_optimizers(
             self.module, matrix=_is_matrix, muon_lr=5e-3, adam_lr=2e-3
         )
-        self._pieces, self._styles, self._frames = Pieces(speech), styles, frames
-        weights = np.array([FIRST_SPEAKER if s == 0 else 1.0 for s in self._pieces.speakers])
-        self._weights = weights / weights.sum()
+        self._styles, self._frames = styles, frames
+        self.prompts = self.targets = Pieces(speech)
+        self._shares = shares(self.targets.speakers)
 
     @torch.no_grad()
     def _initialise(self) -> None:
@@ -126,16 +132,16 @@ class AcousticTask:
 
     @cached_property
     def _rng(self) -> np.random.Generator:
-        return self._pieces.rng
+        return self.targets.rng
 
     def loss(self, progress: float) -> tuple[Tensor, Mapping[str, float]]:
         """L1 distance of velocities on the frames after the prompt."""
         total = int(self._rng.choice(FRAMES, p=SHARES))
         rows = max(2, self._frames // total)
-        speakers = self._rng.choice(self._pieces.speakers, rows, p=self._weights)
+        speakers = self._rng.choice(self.targets.speakers, rows, p=self._shares)
         heard = [int(total * self._prompt_share()) for _ in range(rows)]
-        prompts = [self._pieces.cut(s, n) for s, n in zip(speakers, heard, strict=True)]
-        targets = [self._pieces.cut(s, total - n) for s, n in zip(speakers, heard, strict=True)]
+        prompts = [self.prompts.cut(s, n) for s, n in zip(speakers, heard, strict=True)]
+        targets = [self.targets.cut(s, total - n) for s, n in zip(speakers, heard, strict=True)]
         mel = torch.stack(
             [torch.cat((p.mel, t.mel), dim=1) for p, t in zip(prompts, targets, strict=True)]
         )
@@ -151,7 +157,7 @@ class AcousticTask:
 
     def _prompt_share(self) -> float:
         """Mostly a few seconds, sometimes hardly anything."""
-        low, high = (0.03, 0.2) if self._rng.random() < 0.7 else (0.2, 0.6)
+        low, high = (0.03, 0.2) if self._rng.random() < 0.4 else (0.2, 0.45)
         return float(self._rng.uniform(low, high))
 
     def _style(self, speaker: int) -> Tensor:
@@ -181,16 +187,18 @@ class AcousticTask:
     ) -> tuple[Tensor, Mapping[str, float]]:
         """``mel [B, 80, T]``, ``known [B, 1, T]``, ``mu [B, T, C]``, ``style [B, 192]``."""
         rows, _, total = mel.shape
-        t = 1 - torch.cos(torch.rand(rows) * (math.pi / 2))
-        noise = torch.randn_like(mel)
+        t = torch.rand(rows) * (torch.rand(rows) >= AT_START)
+        noise = torch.randn_like(mel) * self._noise
         x = (1 - t)[:, None, None] * noise + t[:, None, None] * mel
         x = x * (1 - known)
         prompt = mel * known * keep[:, None, None]
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
             made = self.dit(x, prompt, [total] * rows, t, mu, style).float()
         error = ((made - (mel - noise)).abs() * (1 - known)).sum((1, 2))
-        loss = error.sum() / ((1 - known).sum() * mel.shape[1])
-        return loss, {"velocity": loss.item()}
+        error = error / ((1 - known).sum((1, 2)) * mel.shape[1])
+        loss, first = error.mean(), error[t == 0]
+        figures = {"velocity": loss.item()}
+        return loss, figures | ({"guess": first.mean().item()} if len(first) else {})
 
 
 def _is_matrix(name: str, p: nn.Parameter) -> bool:

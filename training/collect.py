@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from training.corpus import SAMPLE_SCALE, Line, write_lines
+from training.people import everybody, speaker_of
 from training.sentences import readings, sentences, with_pairs
-from training.teacher import SPEAKERS, Aligned, Teacher
+from training.teacher import Aligned, Teacher
 
 PHONES = range(6, 220)
 """Lengths, in phones, of the texts that are spoken."""
@@ -33,7 +34,7 @@ class Inventory:
 
 def speech(runs: Path, *, count: int, seed: int = 0) -> int:
     """Speak ``count`` sentences, the speakers in turn; returns the utterances written."""
-    teacher, names = Teacher(), list(SPEAKERS)
+    teacher, people = Teacher(), everybody()
     texts = with_pairs(sentences(generated=12000, seed=seed), seed=seed)[:count]
     inventory = Inventory(teacher)
     runs.mkdir(parents=True, exist_ok=True)
@@ -45,8 +46,8 @@ def speech(runs: Path, *, count: int, seed: int = 0) -> int:
                 symbols = teacher.phonemize(text)
                 if len(symbols) not in PHONES:
                     continue
-                speaker = index % len(names)
-                wave, aligned = teacher.speak(symbols, SPEAKERS[names[speaker]], index)
+                speaker = speaker_of(index)
+                wave, aligned = teacher.speak(symbols, people[speaker], index)
                 pcm.write((wave * SAMPLE_SCALE).astype(np.int16).tobytes())
                 line = inventory.line(text, symbols, aligned)
                 yield Line(

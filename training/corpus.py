@@ -27,7 +27,7 @@ class Line:
     symbols: str
     phones: tuple[int, ...]
     """The symbols' ids between two silences."""
-    durations: tuple[int, ...]
+    durations: tuple[float, ...]
     speaker: int = 0
     start: int = 0
     """First sample in the corpus; 0 of 0 samples for a text alone."""

@@ -13,6 +13,7 @@ from indextts.v2.config import BigvganConfig
 from indextts.v2.vocoder import BigVGAN
 from training.corpus import Speech
 from training.optim import split_optimizers
+from training.people import shares
 
 RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512))
 """FFT sizes and hops of the spectral loss."""
@@ -54,24 +55,29 @@ class VocoderTask:
             betas=(0.8, 0.99),
         )
         self._speech, self._batch, self._samples = speech, batch, samples
-        self._default = [line for line in speech.lines if line.speaker == 0]
+        self._speakers = sorted({line.speaker for line in speech.lines})
+        self._lines = {s: [x for x in speech.lines if x.speaker == s] for s in self._speakers}
+        self._shares = shares(self._speakers)
         self._mel = MelSpectrogram()
         self._rng = np.random.default_rng()
 
     def _piece(self) -> Tensor:
-        """Random samples ``[n]``; every other time of the first speaker, the default voice."""
-        lines = self._default if self._rng.random() < 0.5 else self._speech.lines
+        """Random samples ``[n]``."""
+        lines = self._lines[int(self._rng.choice(self._speakers, p=self._shares))]
         line = lines[int(self._rng.integers(0, len(lines)))]
         first = int(self._rng.integers(0, max(1, line.samples - self._samples)))
         piece = self._speech.wave(line)[first : first + self._samples]
         return nn.functional.pad(piece, (0, self._samples - len(piece)))
 
     def loss(self, progress: float) -> tuple[Tensor, Mapping[str, float]]:
-        """Spectral loss plus twice the mel distance."""
+        """Of pieces of the corpus and their own mels."""
         real = torch.stack([self._piece() for _ in range(self._batch)])
-        mel = self._mel(real)
+        return self.compare(real, self._mel(real))
+
+    def compare(self, real: Tensor, mel: Tensor) -> tuple[Tensor, Mapping[str, float]]:
+        """Spectral loss plus twice the mel distance, of ``real [B, n]`` made from ``mel``."""
         made = self.module(mel)[:, 0]
-        distance = (self._mel(made) - mel).abs().mean()
+        distance = (self._mel(made) - self._mel(real)).abs().mean()
         spectral = spectral_loss(made, real)
         figures = {"spectral": spectral.item(), "mel": distance.item()}
         return spectral + 2 * distance, figures

@@ -9,23 +9,20 @@ import numpy as np
 import soundfile
 
 from training.corpus import RATE_HZ
-from training.teacher import SPEAKERS, Teacher
+from training.people import SPEAKERS
+from training.teacher import Teacher
 
 SENTENCES = {
     "ada": "Good morning. I read the letters and left them on the kitchen table.",
     "boris": "The train to the coast leaves at noon, and the station is not far away.",
     "clara": "We walked along the river until the lamps of the village came into view.",
     "dana": "Please open the window, the garden smells wonderful after the summer rain.",
-    "emil": "My brother built this wooden bridge with nothing but a hammer and a saw.",
-    "flora": "There was a small shop at the corner where we always bought fresh bread.",
 }
 DESCRIPTIONS = {
     "ada": "A clear American woman, the teacher's own voice",
     "boris": "A deep man",
     "clara": "A low, warm woman",
     "dana": "A bright, young voice",
-    "emil": "A man of medium pitch",
-    "flora": "A light woman",
 }
 ALIASES = {"ada": ["female"], "boris": ["male"]}
 NOTE = """# Reference recordings
