@@ -25,7 +25,7 @@ LONG = TOKENS * 8
 
 def check_whole(room: Room, pcm: bytes, rate_hz: int) -> None:
     """``TEXT`` came out whole: as long as the model made it, and at the voice's pitch."""
-    samples = np.frombuffer(pcm, "<i2").astype(np.float32) / 32768
+    samples = np.frombuffer(pcm, "<i2").astype(np.float32) / np.float32(32768)
     spoken = [text for kind, text, _ in room.model.log if kind == "end"]
     assert "".join("".join(spoken).split()) == "".join(TEXT.split())
     made_s = sum(room.model.samples_of(text) for text in spoken) / room.model.info.sample_rate_hz
