@@ -2,7 +2,7 @@
 TEXT ?= Hello! I start to speak before the text is complete, and I stop when you tell me to.
 OUT ?= demo.wav
 
-.PHONY: help setup demo serve test check bench clean
+.PHONY: help setup demo serve test check bench train clean
 
 help: ## show this help
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -24,6 +24,9 @@ check: setup ## style, types and import contracts only
 
 bench: setup ## latency of the embedded checkpoint on this machine
 	@scripts/bench latency
+
+train: setup ## make checkpoints/nano again into runs/ (hours; SMOKE=1: every stage in a minute, without its packages)
+	@scripts/train $(if $(SMOKE),--smoke)
 
 clean: ## remove .venv and caches
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -58,6 +58,16 @@ class SpeakerScore:
     trailing_s: float
 
 
+def chosen_sentences(which: str, count: int | None) -> list[Judged]:
+    """``harvard``, ``mixed`` or ``all``, at most ``count`` of each set, spread over it."""
+    sets = SENTENCES if which == "all" else {which: SENTENCES[which]}
+    chosen = []
+    for sentences in sets.values():
+        places = np.linspace(0, len(sentences) - 1, min(count or len(sentences), len(sentences)))
+        chosen += [sentences[round(place)] for place in places]
+    return chosen
+
+
 def edges_s(samples: Samples) -> tuple[float, float]:
     """Seconds of silence before and after what is spoken."""
     size = round(FRAME_S * RATE_HZ)

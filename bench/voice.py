@@ -24,7 +24,16 @@ from rich.progress import MofNCompleteColumn, Progress, TimeRemainingColumn
 from rich.table import Table
 
 from bench.bars import Bar, bar_table
-from bench.jury import RATE_HZ, SENTENCES, Jury, SpeakerScore, Utterance, Verdict, score
+from bench.jury import (
+    RATE_HZ,
+    SENTENCES,
+    Jury,
+    SpeakerScore,
+    Utterance,
+    Verdict,
+    chosen_sentences,
+    score,
+)
 from bench.latency import TEXT
 from bench.mixed import Judged
 from bench.serving import PeakMemory, Served, running_server
@@ -215,16 +224,6 @@ def chosen_speakers(catalog: Catalog, names: str) -> list[str]:
     if names == "all":
         return [speaker.name for speaker in catalog.speakers if speaker.unavailable is None]
     return [catalog.resolve(name).name for name in names.split(",")]
-
-
-def chosen_sentences(which: str, count: int | None) -> list[Judged]:
-    """``harvard``, ``mixed`` or ``all``, at most ``count`` of each set, spread over it."""
-    sets = SENTENCES if which == "all" else {which: SENTENCES[which]}
-    chosen = []
-    for sentences in sets.values():
-        places = np.linspace(0, len(sentences) - 1, min(count or len(sentences), len(sentences)))
-        chosen += [sentences[round(place)] for place in places]
-    return chosen
 
 
 def keep_audio(folder: Path, readings: Sequence[Reading]) -> None:

@@ -1,5 +1,5 @@
 """``python -m training STAGE --runs DIR``: one command per stage, resumable."""
 
-from training.cli import main
+from training.cli import app
 
-main()
+app()

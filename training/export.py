@@ -15,13 +15,8 @@ from torch import Tensor, nn
 from indextts.v2.networks import build_networks
 from indextts.v2.weights import convert
 from training.emotions import emotion_rows
-from training.settings import (
-    BIGVGAN,
-    W2V_BERT,
-    bigvgan_config,
-    checkpoint_config,
-    checkpoint_sections,
-)
+from training.settings import Recipe
+from training.stages import weights
 from training.text import Pieces
 
 GPT2_TRANSPOSED = re.compile(r"\.(c_attn|c_proj|c_fc)\.weight$")
@@ -59,32 +54,33 @@ def _half(tensors: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
     }
 
 
-def _trained(runs: Path, stage: str, prefix: str = "") -> dict[str, Tensor]:
-    """Weights of a stage's checkpoint whose names start with ``prefix``, without it."""
-    module: Mapping[str, Tensor] = torch.load(runs / f"{stage}.pt", weights_only=True)["module"]
-    return {k.removeprefix(prefix): v for k, v in module.items() if k.startswith(prefix)}
-
-
 def _silent_gpt_layer(module: nn.Module) -> dict[str, Tensor]:
     """The GPT's latents add nothing in this version."""
     return {key: torch.zeros_like(tensor) for key, tensor in module.state_dict().items()}
 
 
-def export(runs: Path, target: Path) -> int:
+def trained_parts(runs: Path) -> dict[str, dict[str, Tensor]]:
+    """The weights of every trained part; those of ``joint`` where it has run."""
+    joint = (runs / "joint.pt").exists()
+    s2mel, s2mel_prefix = ("joint", "s2mel.") if joint else ("s2mel", "")
+    vocoder, vocoder_prefix = ("joint", "vocoder.") if joint else ("vocoder", "")
+    return {
+        "gpt": weights(runs, "gpt"),
+        "cfm": weights(runs, s2mel, f"{s2mel_prefix}estimator."),
+        "length_regulator": weights(runs, s2mel, f"{s2mel_prefix}length_regulator."),
+        "bigvgan": weights(runs, vocoder, vocoder_prefix),
+        "semantic_codec": weights(runs, "encoder", "codec."),
+        "w2v_bert": weights(runs, "encoder", "w2v_bert."),
+        "campplus": weights(runs, "speaker", "encoder."),
+    }
+
+
+def export(runs: Path, target: Path, recipe: Recipe) -> int:
     """Write every file of the checkpoint but its card; returns the bytes of the weights."""
     pieces = Pieces(runs / "bpe.model")
-    config = checkpoint_config(pieces.size)
-    networks = build_networks(config, bigvgan_config())
-    trained = {
-        "gpt": _trained(runs, "language"),
-        "cfm": _trained(runs, "acoustic", "estimator."),
-        "length_regulator": _trained(runs, "acoustic", "length_regulator."),
-        "gpt_layer": _silent_gpt_layer(networks.gpt_layer),
-        "bigvgan": _trained(runs, "vocoder"),
-        "semantic_codec": _trained(runs, "encoder", "codec."),
-        "w2v_bert": _trained(runs, "encoder", "w2v_bert."),
-        "campplus": _trained(runs, "speaker", "encoder."),
-    }
+    config = recipe.checkpoint_config(pieces.size)
+    networks = build_networks(config, recipe.bigvgan_config())
+    trained = trained_parts(runs) | {"gpt_layer": _silent_gpt_layer(networks.gpt_layer)}
     files: dict[str, dict[str, Tensor]] = {
         "gpt.safetensors": _half(official("gpt", trained["gpt"])),
         "s2mel.safetensors": {
@@ -96,20 +92,25 @@ def export(runs: Path, target: Path) -> int:
         "semantic_codec/model.safetensors": _half(trained["semantic_codec"]),
         "campplus/campplus_cn_common.safetensors": _half(trained["campplus"]),
         "w2v-bert-2.0/model.safetensors": _half(trained["w2v_bert"]),
-        **_matrices(config.gpt.model_dim, len(config.emo_num), config.w2v_bert.hidden_size),
+        **_matrices(
+            config.gpt.model_dim,
+            len(config.emo_num),
+            config.w2v_bert.hidden_size,
+            config.campplus.embedding_size,
+        ),
     }
     for name, tensors in files.items():
         (target / name).parent.mkdir(parents=True, exist_ok=True)
         save_file(tensors, target / name)
         (target / name).chmod(0o644)
-    _write_settings(target, runs, pieces.size)
+    _write_settings(target, runs, recipe, pieces.size)
     return sum((target / name).stat().st_size for name in files)
 
 
-def _matrices(width: int, emotions: int, features: int) -> dict[str, dict[str, Tensor]]:
+def _matrices(width: int, emotions: int, features: int, style: int) -> dict[str, dict[str, Tensor]]:
     """Speaker rows to choose emotions by, the emotions, features left as they are."""
     generator = torch.Generator().manual_seed(8)
-    speakers = nn.functional.normalize(torch.randn(emotions, 192, generator=generator))
+    speakers = nn.functional.normalize(torch.randn(emotions, style, generator=generator))
     return {
         "feat1.safetensors": {"tensor": speakers.half()},
         "feat2.safetensors": {"tensor": emotion_rows(width)[:emotions].half()},
@@ -120,11 +121,12 @@ def _matrices(width: int, emotions: int, features: int) -> dict[str, dict[str, T
     }
 
 
-def _write_settings(target: Path, runs: Path, text_tokens: int) -> None:
-    sections = checkpoint_sections(text_tokens)
+def _write_settings(target: Path, runs: Path, recipe: Recipe, text_tokens: int) -> None:
+    sections = recipe.sections(text_tokens)
     written = yaml.safe_dump(sections, sort_keys=False)
     (target / "config.yaml").write_text(written, encoding="utf-8")
     (target / "bpe.model").write_bytes((runs / "bpe.model").read_bytes())
-    for folder, settings in (("bigvgan", BIGVGAN), ("w2v-bert-2.0", W2V_BERT)):
+    folders = {"bigvgan": recipe.bigvgan, "w2v-bert-2.0": recipe.checkpoint["w2v_bert"]}
+    for folder, settings in folders.items():
         text = json.dumps(settings, indent=2) + "\n"
         (target / folder / "config.json").write_text(text, encoding="utf-8")

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol
@@ -15,6 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from training.optim import schedule, set_rates, state_of
+from training.progress import Progress
+from training.settings import StageSettings
 
 
 class Task(Protocol):
@@ -28,19 +29,8 @@ class Task(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Budget:
-    """How long to train and how often to speak about it."""
-
-    cpu_s: float
-    save_every_s: float = 120.0
-    log_every_s: float = 20.0
-    warmup_steps: int = 60
-    hold: float = 0.4
-    max_norm: float = 1.0
-    max_steps: int | None = None
-    keep: float = 0.97
-    """Share of the old average in the figures of the log."""
+Judge = Callable[[], Mapping[str, float]]
+"""Scores of the whole chain with what has been saved; nothing while it cannot speak yet."""
 
 
 class Averages:
@@ -57,24 +47,54 @@ class Averages:
             self.values[name] = self._keep * old + (1 - self._keep) * value
 
 
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The rows of a log; a last one that a kill cut short is left out."""
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
+
+
 class Run:
     """A stage in the folder ``runs``: its checkpoint ``stage.pt`` and its log ``stage.jsonl``."""
 
-    def __init__(self, runs: Path, stage: str, task: Task, budget: Budget) -> None:
+    def __init__(
+        self,
+        runs: Path,
+        stage: str,
+        task: Task,
+        settings: StageSettings,
+        judge: Judge | None = None,
+    ) -> None:
+        self._stage, self._task, self._settings, self._judge = stage, task, settings, judge
         self._file, self._log = runs / f"{stage}.pt", runs / f"{stage}.jsonl"
-        self._task, self._budget = task, budget
         self._steps, self._used_s, self._stop = 0, 0.0, False
+        self._averages = Averages(settings.keep)
         runs.mkdir(parents=True, exist_ok=True)
 
+    @property
+    def progress(self) -> float:
+        """Share of the budget that is used up, from 0 to 1."""
+        settings = self._settings
+        used = self._used_s / settings.cpu_s if settings.cpu_s else 0.0
+        return min(1.0, self._steps / settings.steps if settings.steps else used)
+
     def resume(self) -> None:
-        """Go on from the checkpoint if there is one."""
-        if not self._file.exists():
-            return
-        saved = torch.load(self._file, weights_only=True)
-        self._task.module.load_state_dict(saved["module"])
-        for optimizer, state in zip(self._task.optimizers, saved["optimizers"], strict=True):
-            optimizer.load_state_dict(state)
-        self._steps, self._used_s = saved["steps"], saved["used_s"]
+        """Go on from the checkpoint if there is one; the log forgets what came after it."""
+        if self._file.exists():
+            saved = torch.load(self._file, weights_only=True)
+            self._task.module.load_state_dict(saved["module"])
+            for optimizer, state in zip(self._task.optimizers, saved["optimizers"], strict=True):
+                optimizer.load_state_dict(state)
+            self._steps, self._used_s = saved["steps"], saved["used_s"]
+            self._averages.values = saved.get("averages", {})
+        kept = [row for row in read_log(self._log) if row["steps"] <= self._steps]
+        part = self._log.with_suffix(".log.part")
+        part.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        part.rename(self._log)
 
     def save(self) -> None:
         """Replace the checkpoint."""
@@ -83,6 +103,7 @@ class Run:
             "optimizers": state_of(self._task.optimizers),
             "steps": self._steps,
             "used_s": self._used_s,
+            "averages": self._averages.values,
         }
         part = self._file.with_suffix(".part")
         torch.save(state, part)
@@ -93,38 +114,56 @@ class Run:
 
     def train(self) -> dict[str, float]:
         """Train until the budget is used up or SIGTERM comes; returns the last averages."""
+        if self.progress >= 1:
+            return self._averages.values
         previous = signal.signal(signal.SIGTERM, self._ask_to_stop)
-        averages, budget = Averages(self._budget.keep), self._budget
-        logged = saved = time.monotonic()
-        clock = time.process_time()
         self._task.module.train()
-        while not self._stop and self._used_s < budget.cpu_s:
-            averages.add(self._step(self._used_s / budget.cpu_s))
+        try:
+            with Progress(self._stage) as progress:
+                self._loop(progress)
+        finally:
+            self._task.module.eval()
+            signal.signal(signal.SIGTERM, previous)
+        return self._averages.values
+
+    def _loop(self, progress: Progress) -> None:
+        settings = self._settings
+        logged = saved = judged = time.monotonic()
+        clock = time.process_time()
+        while not self._stop and self.progress < 1:
+            self._averages.add(self._step())
             now, last_clock = time.process_time(), clock
             clock, self._used_s = now, self._used_s + now - last_clock
-            if time.monotonic() - logged > budget.log_every_s:
+            progress.show(self.progress, self._averages.values)
+            if self._steps == 1 or time.monotonic() - logged > settings.log_every_s:
                 logged = time.monotonic()
-                self._write(averages.values)
-            if time.monotonic() - saved > budget.save_every_s:
+                self._write(self._averages.values)
+            if time.monotonic() - saved > settings.save_every_s:
                 saved = time.monotonic()
                 self.save()
-            if budget.max_steps is not None and self._steps >= budget.max_steps:
-                break
-        self._task.module.eval()
-        self._write(averages.values)
+                if settings.judge_every_s and saved - judged > settings.judge_every_s:
+                    judged = saved
+                    self._have_judged()
+                    clock = time.process_time()
+        self._write(self._averages.values)
         self.save()
-        signal.signal(signal.SIGTERM, previous)
-        return averages.values
 
-    def _step(self, progress: float) -> Mapping[str, float]:
-        budget, optimizers = self._budget, self._task.optimizers
-        share = schedule(self._steps, progress, warmup_steps=budget.warmup_steps, hold=budget.hold)
-        set_rates(optimizers, share)
+    def _have_judged(self) -> None:
+        if self._judge is not None and (scores := self._judge()):
+            self._write({f"judge_{name}": value for name, value in scores.items()})
+
+    def _step(self) -> Mapping[str, float]:
+        settings, optimizers = self._settings, self._task.optimizers
+        progress = self.progress
+        rates = schedule(
+            self._steps, progress, warmup_steps=settings.warmup_steps, hold=settings.hold
+        )
+        set_rates(optimizers, rates)
         loss, figures = self._task.loss(progress)
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self._task.module.parameters(), budget.max_norm)
+        norm = nn.utils.clip_grad_norm_(self._task.module.parameters(), settings.max_norm)
         if torch.isfinite(norm):
             for optimizer in optimizers:
                 optimizer.step()
@@ -135,9 +174,7 @@ class Run:
         row: dict[str, Any] = {
             "steps": self._steps,
             "used_s": round(self._used_s, 1),
-            "left_s": round(self._budget.cpu_s - self._used_s, 1),
             **{name: round(value, 4) for name, value in figures.items()},
         }
         with self._log.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
-        print(row, flush=True)
