@@ -22,6 +22,7 @@ from server.config import Settings
 from server.dialects import deepgram, elevenlabs, seeds
 from server.http import error_response
 from server.keys import Allowance, KeyRing
+from server.resume import ResumeTokens
 from server.service import SynthesisService
 from server.tokens import Tokens
 from streaming.errors import Internal, SpeechError
@@ -62,6 +63,7 @@ def create_app(service: SynthesisService[Any], settings: Settings) -> Starlette:
         lifespan=lifespan,
     )
     app.state.service = service
+    app.state.resume_tokens = ResumeTokens[websocket.Connection]()
     app.state.settings = settings
     app.state.tokens = doorman.tokens
     app.state.created_s = int(time.time())

@@ -6,25 +6,37 @@ import asyncio
 import logging
 import secrets
 import time
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from starlette.routing import BaseRoute, WebSocketRoute
-from starlette.websockets import WebSocket, WebSocketDisconnect
+from starlette.websockets import WebSocket
 
 from server import encoding
 from server.admission import caller_of
 from server.encoding import make_encoder
 from server.errors import close_code
 from server.feed import TextFeed
+from server.line import Gone, Line, Lost
+from server.resume import Parking, ResumeTokens
 from server.service import SynthesisService
-from server.transport import release
-from streaming.effects import Audio, Begin, Close, Effect, Feed, Finish, Flush, Send, Stop
-from streaming.errors import BadMessage, Internal, Overloaded, SpeechError, Stalled
+from streaming.effects import (
+    Audio,
+    Begin,
+    Close,
+    Effect,
+    Feed,
+    Finish,
+    Flush,
+    Resume,
+    Send,
+    Stop,
+)
+from streaming.errors import BadMessage, Internal, Overloaded, ResumeExpired, SpeechError, Stalled
 from streaming.session import Limits, Session
 from streaming.speech import Brake
-from streaming.wire import SessionCreated, encode
+from streaming.wire import SessionConfig, SessionCreated, encode
 
 logger = logging.getLogger(__name__)
 
@@ -32,12 +44,7 @@ FORMATS = encoding.FORMATS
 """What this door offers."""
 
 _OUTBOX_MESSAGES = 64
-_REASON_BYTES = 123
 _ANY_RATE_HZ = 24_000
-
-
-class _Gone(Exception):
-    """The connection is over; ends the task group."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -64,12 +71,17 @@ class Connection:
         self, service: SynthesisService[Any], websocket: WebSocket, limits: Limits
     ) -> None:
         self._service = service
-        self._websocket = websocket
+        self._line = Line(websocket, write_stall_s=limits.write_stall_s)
         self._limits = limits
+        self._caller = caller_of(websocket.scope)
         self._id = secrets.token_hex(8)
-        self._outbox: asyncio.Queue[str | bytes | Close] = asyncio.Queue()
         self._speeches: dict[int, _Speech] = {}
         self._dry_at_s: dict[int, float] = {}
+        self._parking = Parking(self._line, limits)
+        self._tokens: ResumeTokens[Connection] = websocket.app.state.resume_tokens
+        self._token = ResumeTokens.new()
+        self._asked: SessionConfig | None = None
+        self._heir: Connection | None = None
         self._session = Session(
             greeting=SessionCreated(
                 session_id=self._id,
@@ -77,6 +89,7 @@ class Connection:
                 version=service.info.version,
                 limits=asdict(self._limits),
                 voices_etag=service.catalog.etag,
+                resume_token=self._token if limits.resume_s else None,
             ),
             limits=self._limits,
             check=lambda config: service.check(config, FORMATS),
@@ -91,6 +104,9 @@ class Connection:
     def receive(self, data: str | bytes) -> None:
         """A message of the native protocol."""
         self._carry_out(self._session.receive(data, time.monotonic()))
+        if self._session.resumable and self._limits.resume_s and not self._line.resumable:
+            self._line.resumable = True
+            self._tokens.offer(self._token, key_id=self._caller.key_id, owner=self)
 
     def refuse(self, error: BadMessage) -> None:
         """A message that a dialect cannot translate."""
@@ -103,22 +119,42 @@ class Connection:
 
     def say(self, data: str | bytes) -> None:
         """Put a message into the outbox."""
-        self._outbox.put_nowait(data)
+        self._line.put(data)
 
     async def serve(self) -> None:
         """Accept and serve until either side closes; nothing of the connection outlives this."""
-        await self._websocket.accept()
+        await self._line.websocket.accept()
         self._service.sessions += 1
         try:
             await self._run()
         finally:
             self._service.sessions -= 1
+            self._tokens.withdraw(self._token)
+            self._parking.leave()
+        if self._heir is not None and self._asked is not None:
+            await self._heir.go_on(self._line.websocket, self._asked, self._token)
+
+    async def go_on(self, websocket: WebSocket, asked: SessionConfig, token: str) -> None:
+        """The client is back on another socket; return when that one is no longer used."""
+        if not self._parking.attach(websocket):
+            await websocket.close(close_code(ResumeExpired.code))
+            return
+        self._token = token
+        self._tokens.offer(token, key_id=self._caller.key_id, owner=self)
+        replay = self._parking.replay
+        for effect in self._session.resume(asked.next_sample or {}, replay):
+            if isinstance(effect, Send | Audio):
+                self.put(effect)
+            else:
+                self._do(effect)
+        self.receive(encode(SessionConfig(changes=asked.changes)))
+        await self._parking.left()
 
     async def _run(self) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 self._group = group
-                group.create_task(self._write(), name=f"{self._id} write")
+                group.create_task(self._line.write(self._stalled), name=f"{self._id} write")
                 group.create_task(self._watch(), name=f"{self._id} watch")
                 self._carry_out(self._session.open())
                 settings = self._service.settings
@@ -127,60 +163,51 @@ class Connection:
                     self._carry_out(self._session.end(full))
                 group.create_task(self._drain(), name=f"{self._id} drain")
                 await self._read()
-        except* (_Gone, WebSocketDisconnect):
+        except* Gone:
             logger.debug("session %s is over", self._id)
 
     async def _read(self) -> None:
         """Messages of the peer; no further ones while it does not take our answers."""
         while True:
-            message = await self._websocket.receive()
-            if message["type"] == "websocket.disconnect":
-                raise _Gone
-            data = message.get("text")
-            if data is None:
-                data = message.get("bytes") or b""
+            try:
+                data = await self._line.receive()
+            except Lost:
+                await self._park()
+                continue
             try:
                 self.take(data)
             except Exception:
                 logger.exception("session %s failed", self._id)
                 error = Internal("something went wrong", request_id=self._id)
                 self._carry_out(self._session.end(error))
-            if self._outbox.qsize() > _OUTBOX_MESSAGES:
-                await self._outbox.join()
+            if self._asked is not None:
+                await self._hand_over(self._asked)
+            if self._line.unsent > _OUTBOX_MESSAGES:
+                await self._line.eased()
             await asyncio.sleep(0)  # messages that are all there leave others no turn
 
-    async def _write(self) -> None:
-        while True:
-            item = await self._outbox.get()
-            try:
-                async with asyncio.timeout(self._limits.write_stall_s):
-                    await self._send(item)
-            except TimeoutError:
-                await self._give_up()
-            self._outbox.task_done()
+    async def _park(self) -> None:
+        """Wait for another socket if one may come; raises ``Gone`` otherwise."""
+        if not self._line.resumable or self._service.admission.draining.is_set():
+            raise Gone
+        await self._parking.wait()
 
-    async def _give_up(self) -> None:
-        """The peer reads nothing: stop its speech, leave the reason in the buffer, let go."""
+    async def _hand_over(self, asked: SessionConfig) -> None:
+        """Leave the socket to the connection that a client had before; raises ``Gone`` then."""
+        heir = self._tokens.take(asked.resume_token or "", key_id=self._caller.key_id)
+        if heir is None or not await heir._parking.let_go():
+            resume_s = self._limits.resume_s
+            error = ResumeExpired(f"the token is unknown, used, or older than {resume_s:g} s")
+            self._asked = None
+            self._carry_out([self._session.tell(error)])
+            return
+        await self._line.join()
+        self._heir = heir
+        raise Gone
+
+    def _stalled(self) -> None:
         error = Stalled(f"nothing was read for {self._limits.write_stall_s:g} s")
-        release(self._websocket.scope)
-        while not self._outbox.empty():
-            self._outbox.get_nowait()
         self._carry_out(self._session.end(error) or [Close(code=error.code)])
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._limits.write_stall_s):
-                while True:
-                    await self._send(self._outbox.get_nowait())
-        raise _Gone
-
-    async def _send(self, item: str | bytes | Close) -> None:
-        if isinstance(item, str):
-            await self._websocket.send_text(item)
-        elif isinstance(item, bytes):
-            await self._websocket.send_bytes(item)
-        else:
-            reason = item.reason.encode()[:_REASON_BYTES].decode(errors="ignore")
-            await self._websocket.close(close_code(item.code), reason)
-            raise _Gone
 
     async def _watch(self) -> None:
         """Tell the session the time."""
@@ -192,37 +219,45 @@ class Connection:
     async def _drain(self) -> None:
         admission = self._service.admission
         await admission.draining.wait()
+        if self._line.parked:
+            raise Gone  # whoever comes back is not let in any more
         self._carry_out(self._session.drain(admission.refusal()))
 
     def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
-            match effect:
-                case Send() | Audio():
-                    self.put(effect)
-                case Begin(context=number):
-                    feed, brake = TextFeed(), Brake()
-                    task = self._group.create_task(
-                        self._speak(effect, feed, brake), name=effect.request_id
-                    )
-                    self._speeches[number] = _Speech(feed=feed, brake=brake, task=task)
-                case Feed(context=number, text=text):
-                    self._speeches[number].feed.put(text)
-                case Flush(context=number):
-                    self._speeches[number].feed.flush()
-                case Finish(context=number):
-                    self._speeches[number].feed.finish()
-                case Stop(context=number):
-                    self._dry_at_s.pop(number, None)
-                    if (speech := self._speeches.pop(number, None)) is not None:
-                        speech.brake.pull()
-                        speech.task.cancel()
-                case Close():
-                    self._outbox.put_nowait(effect)
+            if self._line.resumable:
+                self._parking.replay.keep(effect, time.monotonic())
+            self._do(effect)
+
+    def _do(self, effect: Effect) -> None:
+        match effect:
+            case Send() | Audio():
+                self.put(effect)
+            case Begin(context=number):
+                feed, brake = TextFeed(), Brake()
+                speaking = self._speak(effect, feed, brake)
+                task = self._group.create_task(speaking, name=effect.request_id)
+                self._speeches[number] = _Speech(feed=feed, brake=brake, task=task)
+            case Feed(context=number, text=text):
+                self._speeches[number].feed.put(text)
+            case Flush(context=number):
+                self._speeches[number].feed.flush()
+            case Finish(context=number):
+                self._speeches[number].feed.finish()
+            case Stop(context=number):
+                self._dry_at_s.pop(number, None)
+                if (speech := self._speeches.pop(number, None)) is not None:
+                    speech.brake.pull()
+                    speech.task.cancel()
+            case Resume(message=message):
+                self._asked = message
+            case Close():
+                self._line.put(effect)
 
     async def _speak(self, begin: Begin, feed: TextFeed, brake: Brake) -> None:
         """Run a pipeline and hand its events to the session."""
         speech = self._service.speak(
-            begin.request_id, begin.config, feed, brake, caller=caller_of(self._websocket.scope)
+            begin.request_id, begin.config, feed, brake, caller=self._caller
         )
         try:
             if begin.config.format not in ("pcm", "wav"):
@@ -232,7 +267,7 @@ class Connection:
                 async for event in events:
                     effects = self._session.event(begin.context, event, time.monotonic())
                     self._carry_out(effects)
-                    await self._outbox.join()
+                    await self._line.join()
                     for effect in effects:
                         if isinstance(effect, Audio):
                             await self._pace(effect)
