@@ -5,31 +5,28 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO, TypeVar
+from typing import Annotated, Any, BinaryIO
 
 import typer
 
+from client import voices
 from client.connection import connect
-from client.errors import ClientError
 from client.http import HttpClient
+from client.outcome import EXIT_REFUSED, EXIT_STOPPED, Json, Url, WaitReady, guard
 from client.playback import MAX_AHEAD_S, Output, SilentOutput, find_output
 from client.recording import check_target
-from client.show import consoles, error_json, report_json, report_table, voices_json, voices_table
+from client.show import consoles, report_json, report_table
 from client.speaking import Piece, Report, Sinks, speak
 from client.stdin import open_stdin, read_pieces
 from client.urls import DEFAULT_URL
-from streaming.errors import InputError, SpeechError
+from streaming.errors import InputError
 from streaming.fields import parse_fields
 from streaming.request import EMOTIONS
-
-EXIT_REFUSED, EXIT_LOST, EXIT_STOPPED = 1, 3, 130
-
-T = TypeVar("T")
 
 app = typer.Typer(
     name="indextts-client",
@@ -43,6 +40,9 @@ app = typer.Typer(
 )
 
 
+app.add_typer(voices.app, name="voices")
+
+
 class By(StrEnum):
     """How ``stream`` cuts its input."""
 
@@ -50,7 +50,6 @@ class By(StrEnum):
     TOKEN = "token"
 
 
-Url = Annotated[str, typer.Option(envvar="INDEXTTS_URL", help="Where the server is.")]
 VoiceName = Annotated[
     str | None,
     typer.Option("--voice", help="Who speaks.", show_default="the first of `voices`"),
@@ -72,10 +71,6 @@ EmotionName = Annotated[
     typer.Option("--emotion", help=f"One of {', '.join(EMOTIONS)}; or their 8 values, 0 to 1."),
 ]
 Seed = Annotated[int | None, typer.Option(help="The same seed gives the same sound.")]
-WaitReady = Annotated[
-    float, typer.Option(min=0.0, metavar="SECONDS", help="Wait so long for the server to be ready.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON, for machines.")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,23 +137,6 @@ def stream(
     _run(_job(url, config, output, play, wait_ready, as_json), pieces)
 
 
-@app.command()
-def voices(url: Url = DEFAULT_URL, wait_ready: WaitReady = 0.0, as_json: Json = False) -> None:
-    """List who can speak."""
-
-    async def fetch() -> None:
-        async with HttpClient(url) as client:
-            if wait_ready:
-                await client.wait_ready(wait_ready)
-            found = await client.voices()
-        if as_json:
-            print(voices_json(found))
-        else:
-            consoles(to_stderr=False)[0].print(voices_table(found))
-
-    _guard(fetch(), as_json=as_json)
-
-
 def _config(
     voice: str | None, language: str | None, emotion: str | None, seed: int | None
 ) -> dict[str, Any]:
@@ -213,7 +191,7 @@ def _job(
 
 def _run(job: Job, pieces: Callable[[], AsyncIterator[Piece]]) -> None:
     """Speak, show the report, and end with the exit code it deserves."""
-    report = _guard(_perform(job, pieces()), as_json=job.json)
+    report = guard(_perform(job, pieces()), as_json=job.json)
     results, notes = consoles(to_stderr=job.to_stdout)
     for warning in report.warnings:
         notes.print(f"warning: {warning}", markup=False, soft_wrap=True)
@@ -267,22 +245,3 @@ def _stopping(stop: asyncio.Event) -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, usual)
-
-
-def _guard(work: Coroutine[Any, Any, T], *, as_json: bool) -> T:
-    """The result of ``work``, or its failure told in one line and as exit code."""
-    try:
-        return asyncio.run(work)
-    except SpeechError as error:
-        code, message, exit_code = error.code, error.message, EXIT_REFUSED
-    except ClientError as error:
-        code, message, exit_code = type(error).__name__, str(error), EXIT_LOST
-    except OSError as error:
-        message = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-        code, exit_code = "local", EXIT_REFUSED
-    except OverflowError as error:
-        code, message, exit_code = "local", str(error), EXIT_REFUSED
-    if as_json:
-        print(error_json(code, message))
-    consoles(to_stderr=True)[1].print(f"error ({code}): {message}", markup=False, soft_wrap=True)
-    raise typer.Exit(exit_code)

@@ -7,11 +7,12 @@ import base64
 import binascii
 import json
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -84,12 +85,38 @@ class HttpClient:
 
     async def voices(self) -> tuple[Voice, ...]:
         """Who can speak."""
-        async with self._open("GET", "/v1/audio/voices", {}) as response:
+        async with self._open("GET", "/v1/audio/voices") as response:
             body = await _whole(response, MAX_LIST_BYTES)
         try:
             return tuple(_voice(entry) for entry in json.loads(body)["voices"])
         except (ValueError, KeyError, TypeError) as error:
             raise BrokenProtocol("the server sent no list of voices") from error
+
+    async def add_voice(
+        self,
+        name: str,
+        recordings: Sequence[bytes],
+        *,
+        consent: str,
+        description: str = "",
+        language: str | None = None,
+    ) -> Voice:
+        """Add a voice made of audio files; ``consent`` is the speaker's agreement, in words."""
+        fields = {"name": name, "consent": consent, "description": description}
+        if language is not None:
+            fields["language"] = language
+        files = [("recordings", (f"{nth}", data)) for nth, data in enumerate(recordings)]
+        async with self._open("POST", "/v1/voices", data=fields, files=files) as response:
+            body = await _whole(response, MAX_LIST_BYTES)
+        try:
+            return _voice(json.loads(body))
+        except (ValueError, KeyError, TypeError) as error:
+            raise BrokenProtocol("the server sent no voice") from error
+
+    async def remove_voice(self, name: str) -> None:
+        """Delete a voice that was added."""
+        async with self._open("DELETE", f"/v1/voices/{quote(name, safe='')}"):
+            return
 
     async def speech(
         self, text: str, config: Mapping[str, Any] | None = None
@@ -99,7 +126,7 @@ class HttpClient:
         ``response_format`` is ``pcm`` unless ``config`` says otherwise.
         """
         body = {"response_format": "pcm", **(config or {}), "input": text, "stream_format": "audio"}
-        async with self._open("POST", "/v1/audio/speech", body) as response:
+        async with self._open("POST", "/v1/audio/speech", json=body) as response:
             async for piece in response.aiter_bytes():
                 yield piece
 
@@ -111,7 +138,7 @@ class HttpClient:
         Ending without the closing event is ``ConnectionLost``.
         """
         body = {"response_format": "pcm", **(config or {}), "input": text, "stream_format": "sse"}
-        async with self._open("POST", "/v1/audio/speech", body) as response:
+        async with self._open("POST", "/v1/audio/speech", json=body) as response:
             async for event in _events(response):
                 match event.get("type"):
                     case "speech.audio.delta":
@@ -123,16 +150,11 @@ class HttpClient:
         raise ConnectionLost("the speech ended early")
 
     @asynccontextmanager
-    async def _open(
-        self, method: str, path: str, body: Mapping[str, Any]
-    ) -> AsyncIterator[httpx.Response]:
-        content = json.dumps(body).encode() if method == "POST" else None
-        headers = {"Content-Type": "application/json"} if content is not None else {}
+    async def _open(self, method: str, path: str, **body: Any) -> AsyncIterator[httpx.Response]:
+        """An answer that is no refusal; ``body`` is in httpx's words."""
         try:
-            async with self._client.stream(
-                method, path, content=content, headers=headers
-            ) as response:
-                if response.status_code != 200:
+            async with self._client.stream(method, path, **body) as response:
+                if not response.is_success:
                     raise await _refusal(response)
                 yield response
         except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol) as error:

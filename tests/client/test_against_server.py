@@ -20,6 +20,7 @@ from streaming.errors import EmptyInput, TextTooLong, UnknownVoice
 from streaming.wire import Cancelled, SessionDone
 from tests.fakes import ToneScript
 from tests.server.rooms import Room, eventually, make_room, serving
+from tests.speakers.sounds import noise
 
 ROOT = Path(__file__).parents[2]
 TEXT = "Hello there, this is the first sentence. And here comes another one, a little longer."
@@ -89,6 +90,27 @@ async def test_voices_and_a_voice_that_cannot_be_used(room: Room) -> None:
     for voice in ["broken", "nobody"]:
         code, report, _ = await call(room, "say", "Hi", "--no-play", "--voice", voice)
         assert (code, report["error"]["code"]) == (1, "unknown_voice")
+
+
+async def test_a_voice_is_added_heard_and_removed(tmp_path: Path) -> None:
+    for nth in range(2):
+        (tmp_path / f"{nth}.wav").write_bytes(noise(1.5, seed=nth))
+    files = (str(tmp_path / "0.wav"), str(tmp_path / "1.wav"))
+    given = ("--consent", "I agree.", "--description", "me", "--language", "en")
+    async with serving(make_room(tmp_path, voices_dir=tmp_path / "uploads")) as room:
+        code, added, err = await call(room, "voices", "add", "dora", *files, *given)
+        assert code == 0, err
+        assert added["voices"][0]["id"] == "dora" and added["voices"][0]["language"] == "en"
+        assert len(room.service.catalog.resolve("dora").files) == 2
+        code, listed, _ = await call(room, "voices", "list")
+        assert (listed["voices"][-1]["id"], listed["voices"][-1]["description"]) == ("dora", "me")
+        code, report, err = await call(room, "say", "Hi.", "--no-play", "--voice", "dora")
+        assert code == 0 and report["samples"] > 0, err
+        code, refused, _ = await call(room, "voices", "add", "dora", *files, *given)
+        assert (code, refused["error"]["code"]) == (1, "bad_config")
+        assert (await call(room, "voices", "remove", "dora"))[0] == 0
+        code, refused, _ = await call(room, "voices", "remove", "dora")
+        assert (code, refused["error"]["code"]) == (1, "unknown_voice")
 
 
 async def test_nothing_to_speak_and_too_much(room: Room) -> None:

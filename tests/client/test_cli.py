@@ -125,6 +125,11 @@ def test_voices_are_listed(peer: Peer) -> None:
     assert [voice["id"] for voice in listed["voices"]] == ["anna", "bert"]
 
 
+def test_options_of_a_subcommand_belong_behind_it(peer: Peer) -> None:
+    result = call("voices", "--url", peer.url, "remove", "anna")
+    assert result.exit_code == 2 and "belong behind" in result.stderr
+
+
 def test_it_waits_until_the_server_is_ready(peer: Peer) -> None:
     peer.ready_after = 2
     assert call("say", "Hi", "--url", peer.url, "--no-play", "--wait-ready", "10").exit_code == 0
