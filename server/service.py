@@ -31,9 +31,6 @@ logger = logging.getLogger(__name__)
 _RECOVERY_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
 
-_PROBE_ID = "warm-up"
-
-
 async def _nothing() -> None:
     """Stand in for a step that a model does not need."""
 
@@ -168,7 +165,7 @@ class SynthesisService(Generic[VoiceT]):
             with SpeechMeter(self.metrics, request_id, key, feed) as meter:
                 # Nobody waits in line to hear of a wrong name.
                 part = self.casting.part(request_id, config, recordings)
-                if self._hung and request_id != _PROBE_ID:
+                if self._hung:
                     raise EngineFailed("the engine is hung", retry_after_s=RETRY_AFTER_S)
                 with self.admission.place(caller) as place:
                     if place.waits:
@@ -225,9 +222,10 @@ class SynthesisService(Generic[VoiceT]):
             await self._probe()
 
     async def _speak_once(self) -> None:
-        config = SpeechConfig()
+        """Speak to nobody, beside the queue; raises what the engine raises."""
+        part = self.casting.part("warm-up", SpeechConfig(), None)
         feed = TextFeed.whole(self.settings.warm_text)
-        async with aclosing(self.speak(_PROBE_ID, config, feed)) as events:
+        async with aclosing(self._spoken(part, feed, None)) as events:
             async for event in events:
                 if isinstance(event, AudioFrame):
                     logger.debug("warm-up made %d samples", event.samples)
@@ -243,8 +241,8 @@ class SynthesisService(Generic[VoiceT]):
             await asyncio.sleep(_RECOVERY_PAUSES_S[min(attempt, len(_RECOVERY_PAUSES_S) - 1)])
             try:
                 await self._speak_once()
-            except SpeechError as error:
-                logger.warning("the engine is still down: %s", error.code)
+            except Exception:
+                logger.warning("the engine is still down", exc_info=True)
             else:
                 self._state, self._hung = "ready", False
                 return
