@@ -14,8 +14,9 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
 
-from server import http, models_api, operations, tokens, voices_api, websocket
+from server import http, models_api, openapi, operations, tokens, voices_api, websocket
 from server.access import RequestId
 from server.auth import Authentication, Doorman
 from server.config import Settings
@@ -39,6 +40,7 @@ DOORS = (
     seeds,
     tokens,
     operations,
+    openapi,
 )
 """Modules whose ``ROUTES`` this server answers, in the order they are tried."""
 
@@ -100,7 +102,7 @@ def _middleware(service: SynthesisService[Any], settings: Settings, doorman: Doo
     return [*layers, Middleware(Authentication, doorman=doorman, metrics=service.metrics)]
 
 
-def _speech_error(request: Request, error: Exception) -> Response:
+async def _speech_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, SpeechError)
     error.request_id = error.request_id or request.state.request_id
     service: SynthesisService[Any] = request.app.state.service
@@ -108,11 +110,11 @@ def _speech_error(request: Request, error: Exception) -> Response:
     return error_response(error)
 
 
-def _http_error(request: Request, error: Exception) -> Response:
+async def _http_error(request: Request, error: Exception) -> Response:
     """Routing errors (no such route, wrong method) in OpenAI's form."""
     assert isinstance(error, HTTPException)
     if request.method == "OPTIONS" and error.status_code == 405:
-        return Response(status_code=204, headers=error.headers)
+        return Response(status_code=204, headers={"Allow": _methods(request)})
     body = {
         "message": error.detail,
         "type": "invalid_request_error",
@@ -123,7 +125,16 @@ def _http_error(request: Request, error: Exception) -> Response:
     return JSONResponse({"error": body}, error.status_code, error.headers)
 
 
-def _unexpected(request: Request, error: Exception) -> Response:
+def _methods(request: Request) -> str:
+    """What may be asked of a path, by all of its routes."""
+    found = {"OPTIONS"}
+    for route in request.app.routes:
+        if isinstance(route, Route) and route.path_regex.match(request.url.path):
+            found |= route.methods or set()
+    return ", ".join(sorted(found))
+
+
+async def _unexpected(request: Request, error: Exception) -> Response:
     request_id = request.state.request_id
     logger.error("request %s failed", request_id, exc_info=error)
     return error_response(Internal("something went wrong", request_id=request_id))
