@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from indextts.audio.mel import MelSpectrogram
 from indextts.v2.config import BigvganConfig
 from indextts.v2.vocoder import BigVGAN
-from training.corpus import Speech
+from training.corpus import Speech, seeded_rng
 from training.optim import split_optimizers
 from training.people import shares
 
@@ -19,6 +18,9 @@ RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512))
 """FFT sizes and hops of the spectral loss."""
 QUIET = 0.2
 """Keeps the relative distance of silent pieces from exploding; speech has about 2."""
+FAINTEST = 3e-3
+FAINTEST_LOG_MEL = -9.0
+"""Magnitudes below, 56 dB under speech, all count as silence: nobody hears the difference."""
 
 
 def spectral_loss(made: Tensor, real: Tensor) -> Tensor:
@@ -34,7 +36,7 @@ def spectral_loss(made: Tensor, real: Tensor) -> Tensor:
 
 def _magnitude(wave: Tensor, size: int, hop: int, window: Tensor) -> Tensor:
     spectrum = torch.stft(wave, size, hop, size, window, return_complex=True)
-    return (spectrum.real.square() + spectrum.imag.square() + 1e-7).sqrt()
+    return (spectrum.real.square() + spectrum.imag.square() + FAINTEST**2).sqrt()
 
 
 class VocoderTask:
@@ -59,7 +61,7 @@ class VocoderTask:
         self._lines = {s: [x for x in speech.lines if x.speaker == s] for s in self._speakers}
         self._shares = shares(self._speakers)
         self._mel = MelSpectrogram()
-        self._rng = np.random.default_rng()
+        self._rng = seeded_rng()
 
     def _piece(self) -> Tensor:
         """Random samples ``[n]``."""
@@ -77,7 +79,12 @@ class VocoderTask:
     def compare(self, real: Tensor, mel: Tensor) -> tuple[Tensor, Mapping[str, float]]:
         """Spectral loss plus twice the mel distance, of ``real [B, n]`` made from ``mel``."""
         made = self.module(mel)[:, 0]
-        distance = (self._mel(made) - self._mel(real)).abs().mean()
+        distance = (self.audible(made) - self.audible(real)).abs().mean()
         spectral = spectral_loss(made, real)
         figures = {"spectral": spectral.item(), "mel": distance.item()}
         return spectral + 2 * distance, figures
+
+    def audible(self, wave: Tensor) -> Tensor:
+        """Log-mel ``[B, 80, T]`` of ``[B, n]``, all that is too faint to hear at one level."""
+        mel: Tensor = self._mel(wave)
+        return mel.clamp_min(FAINTEST_LOG_MEL)
