@@ -144,8 +144,8 @@ class ManyContexts(Translated):
 
     def translate(self, raw: dict[str, Any]) -> None:
         """Text, a flush, or the end of a context or of all."""
-        self.do(Ping())  # whatever it is, somebody is there
         context_id = context_of({"context_id": raw.get("context_id", raw.get("contextId"))})
+        self.read(raw)
         if raw.get("close_socket") is True:
             self.finish()
         elif raw.get("close_context") is True:
@@ -153,11 +153,15 @@ class ManyContexts(Translated):
         else:
             self.text(context_id, raw)
 
+    def read(self, raw: dict[str, Any]) -> None:
+        """Check a message, and count it as a sign of life."""
+        if not isinstance(raw.get("text"), str | None):
+            raise BadMessage("text must be a string", param="text")
+        self.do(Ping())
+
     def text(self, context_id: str, raw: dict[str, Any]) -> None:
         """Text, or nothing, for a context."""
-        text = raw.get("text")
-        if not isinstance(text, str | None):
-            raise BadMessage("text must be a string", param="text")
+        text = raw.get("text") or ""
         context = self._contexts.get(context_id)
         if context is None or context.closing:
             if not text:
@@ -172,10 +176,10 @@ class ManyContexts(Translated):
         except InputError as error:
             self._fail_context(error_code(error), error.message, context_id)
             return
-        self._append_text(context_id, context, text or "")
+        self._append_text(context_id, context, text)
         if raw.get("flush") is True:
-            self._flush_context(context_id, context, alone=not (text or "").strip())
-        elif text and self._hurries(raw, text):
+            self._flush_context(context_id, context, alone=not text.strip())
+        elif self._hurries(raw, text):
             self.do(InputFlush(context_id=context_id))
 
     def finish(self) -> None:
@@ -294,7 +298,7 @@ class OneContext(ManyContexts):
 
     def translate(self, raw: dict[str, Any]) -> None:
         """Text, a flush, or the end."""
-        self.do(Ping())
+        self.read(raw)
         if raw.get("text") == "" and raw.get("flush") is not True:
             self.finish()
         else:
