@@ -20,12 +20,14 @@ from websockets.asyncio.client import connect
 from client.urls import DEFAULT_URL
 from server.compose import shipped_speakers
 from server.service import SynthesisService
-from speakers.registry import Registry
+from speakers.registry import EVERYBODY, Registry
+from speakers.uploads import Sheet, UploadFolder
 from speakers.voices import VoiceCache
 from streaming.pipeline import SpeechPipeline
 from tests.docs.pages import ROOT, Block, blocks
 from tests.fakes import ToneScript
 from tests.server.rooms import SETTINGS, Room, WatchedModel, serving
+from tests.speakers.sounds import noise
 
 TIMEOUT_S = 20.0
 
@@ -33,14 +35,17 @@ OPENAI = "from openai import"
 
 
 @pytest_asyncio.fixture
-async def room() -> AsyncIterator[Room]:
+async def room(tmp_path: Path) -> AsyncIterator[Room]:
     """A tone for every voice that comes with the package."""
     model = WatchedModel(ToneScript())
     service = SynthesisService(
         model=model,
         pipeline=SpeechPipeline(model),
         voices=VoiceCache(model),
-        registry=Registry(shipped_speakers()),
+        registry=Registry(
+            shipped_speakers(),
+            uploads=UploadFolder(tmp_path / "uploads", max_voices=2, max_bytes=10**7),
+        ),
         settings=SETTINGS,
     )
     async with serving(Room(service=service, model=model)) as served:
@@ -97,10 +102,16 @@ async def test_client_examples_run(line: str, room: Room, tmp_path: Path) -> Non
     arguments = words[words.index("indextts-client") + 1 :]
     if arguments[0] == "stream":
         arguments.append("--no-play")
+    for name in (word for word in arguments if word.endswith(".wav") and "dora" in word):
+        (tmp_path / name).write_bytes(noise(1.5))
+    if arguments[:2] == ["voices", "remove"]:
+        sheet = Sheet(name=arguments[2], consent="yes", owner=EVERYBODY)
+        room.service.casting.registry.add(sheet, [noise(1.5)])
     command = (sys.executable, "-m", "client.cli", *arguments)
     printed = await run(*command, folder=tmp_path, url=room.url, stdin=b"One line.\nTwo lines.\n")
-    expected = "boris" if arguments[0] == "voices" else "audio"
-    assert expected in printed
+    expected = {"voices": "boris", "voices list": "boris", "voices add": "dora"}
+    expected["voices remove"] = ""
+    assert expected.get(" ".join(arguments[:2]), "audio") in printed
     if "--output" in arguments:
         assert (tmp_path / arguments[arguments.index("--output") + 1]).stat().st_size > 44
 

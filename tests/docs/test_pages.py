@@ -7,7 +7,7 @@ import dataclasses
 import json
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +41,18 @@ PACKAGES = ("streaming", "speakers", "indextts", "server", "client")
 def options(app: typer.Typer, command: str | None = None) -> set[str]:
     """Every option of a command line, or of one of its commands."""
     root: Any = get_command(app)
-    members = list(getattr(root, "commands", {"": root}).values())
-    if command is not None:
-        members = [root.commands[command]]
+    members = list(_members(root if command is None else root.commands[command]))
     params = [param for member in members for param in member.params]
     flags = {opt for p in params if p.param_type_name == "option" for opt in p.opts}
     flags |= {opt for p in params if p.param_type_name == "option" for opt in p.secondary_opts}
     return flags - {"--help"}
+
+
+def _members(command: Any) -> Iterator[Any]:
+    """A command and all below it."""
+    yield command
+    for below in getattr(command, "commands", {}).values():
+        yield from _members(below)
 
 
 def _single(main: Any) -> typer.Typer:
