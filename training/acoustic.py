@@ -17,7 +17,7 @@ from indextts.audio.mel import MelSpectrogram
 from indextts.v2.config import CheckpointConfig
 from indextts.v2.dit import AdaptiveNorm, DiT
 from indextts.v2.regulator import LengthRegulator
-from training.corpus import CODES_HZ, RATE_HZ, Line, Speech, codes_of
+from training.corpus import CODES_HZ, RATE_HZ, Line, Speech, codes_of, seeded_rng
 from training.listening import frozen_codec
 from training.optim import split_optimizers
 from training.people import shares
@@ -65,7 +65,7 @@ class Pieces:
             for s in np.unique(speakers)
         }
         self.speakers = list(self._lines)
-        self.rng = np.random.default_rng()
+        self.rng = seeded_rng()
 
     def cut(self, speaker: int, frames: int) -> Piece:
         """A piece from the beginning, the end or anywhere in an utterance of ``speaker``."""

@@ -34,6 +34,11 @@ class Line:
     samples: int = 0
 
 
+def seeded_rng() -> np.random.Generator:
+    """A generator that ``torch.manual_seed`` decides."""
+    return np.random.default_rng(int(torch.randint(2**31, ())))
+
+
 def write_lines(path: Path, lines: Iterator[Line]) -> int:
     """Write ``lines`` as JSON lines and count them; the file appears when it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -17,7 +17,7 @@ from indextts.v2.campplus import Campplus
 from indextts.v2.config import CheckpointConfig
 from indextts.v2.semantic import SemanticCodec
 from indextts.v2.w2v_bert import W2vBert
-from training.corpus import CODES_HZ, RATE_HZ, Line, Speech, codes_of
+from training.corpus import CODES_HZ, RATE_HZ, Line, Speech, codes_of, seeded_rng
 from training.optim import split_optimizers
 
 CODE_SAMPLES = RATE_HZ // CODES_HZ
@@ -58,7 +58,7 @@ class Crops:
         self._speech, self._codes, self._voices = speech, codes, voices
         needed = codes * (max(PLAYED_AT_HZ) if voices else RATE_HZ) // CODES_HZ
         self._lines = [line for line in speech.lines if line.samples > needed]
-        self.rng = np.random.default_rng()
+        self.rng = seeded_rng()
 
     def batch(self, count: int) -> tuple[Tensor, list[Crop]]:
         """``[count, n]`` samples, and for each where it comes from."""

@@ -72,6 +72,7 @@ class Run:
         self._stage, self._task, self._settings, self._judge = stage, task, settings, judge
         self._file, self._log = runs / f"{stage}.pt", runs / f"{stage}.jsonl"
         self._steps, self._used_s, self._stop = 0, 0.0, False
+        self._written = -1
         self._averages = Averages(settings.keep)
         runs.mkdir(parents=True, exist_ok=True)
 
@@ -135,7 +136,7 @@ class Run:
             now, last_clock = time.process_time(), clock
             clock, self._used_s = now, self._used_s + now - last_clock
             progress.show(self.progress, self._averages.values)
-            if self._steps == 1 or time.monotonic() - logged > settings.log_every_s:
+            if self._steps <= 2 or time.monotonic() - logged > settings.log_every_s:
                 logged = time.monotonic()
                 self._write(self._averages.values)
             if time.monotonic() - saved > settings.save_every_s:
@@ -145,7 +146,8 @@ class Run:
                     judged = saved
                     self._have_judged()
                     clock = time.process_time()
-        self._write(self._averages.values)
+        if self._written < self._steps:
+            self._write(self._averages.values)
         self.save()
 
     def _have_judged(self) -> None:
@@ -171,6 +173,7 @@ class Run:
         return {**figures, "norm": float(norm)}
 
     def _write(self, figures: Mapping[str, float]) -> None:
+        self._written = self._steps
         row: dict[str, Any] = {
             "steps": self._steps,
             "used_s": round(self._used_s, 1),
