@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
+from server.dialects import elevenlabs
 from server.openapi import NOT_FOUND, ApiRoute, Operation
 from server.operations import service_of
 
@@ -16,7 +17,9 @@ OWNER = "indextts-stream"
 
 
 async def models(request: Request) -> Response:
-    """``GET /v1/models``."""
+    """``GET /v1/models``; whoever comes with ElevenLabs' key header gets ElevenLabs' list."""
+    if elevenlabs.KEY_HEADER in request.headers:
+        return await elevenlabs.models(request)
     return JSONResponse({"object": "list", "data": [_model(request)]})
 
 

@@ -44,6 +44,10 @@ FORMATS = tuple(dict.fromkeys(output.format for output in OUTPUTS.values()))
 """What this door offers."""
 
 
+KEY_HEADER = "xi-api-key"
+"""What every client of ElevenLabs sends."""
+
+
 class Spoken(SpeechResponse):
     """Audio, with errors in ElevenLabs' form."""
 
