@@ -36,6 +36,10 @@ class SpeechMeter:
         self._done: SpeechDone | None = None
         self._span = start_span("speak", **self._names)
 
+    def arrived(self) -> None:
+        """There is something to say; nobody waited for us before."""
+        self._arrived_s = time.monotonic()
+
     def queued(self, place: Place) -> None:
         """Others go first."""
         self._span.add_event("queued", {"ahead": place.ahead, "predicted_s": place.predicted_s})
@@ -95,7 +99,7 @@ class SpeechMeter:
     ) -> None:
         outcome, code = "done", None
         if isinstance(error, GeneratorExit | asyncio.CancelledError):
-            outcome = "cancelled"
+            outcome = "done" if self._done else "cancelled"
         elif error is not None:
             outcome, code = "error", error.code if isinstance(error, SpeechError) else "internal"
             self._metrics.errors.labels(code).inc()

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from websockets.asyncio.client import connect
 
 from server import cli
+from server.sources import SETTINGS
 from streaming import wire
 from tests.live.peers import Talk
 
@@ -46,8 +47,8 @@ def invoke(*arguments: str) -> Any:
 def test_help_names_every_option() -> None:
     result = CliRunner(env={"COLUMNS": "200", "NO_COLOR": "1"}).invoke(cli.app, ["--help"])
     assert result.exit_code == 0
-    for option in ("model", "host", "port", "device", "engine", "dtype", "voices"):
-        assert f"--{option}" in result.output
+    for setting in SETTINGS.values():
+        assert setting.flag in result.output
 
 
 def test_a_foreign_owner_of_indextts_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,10 +77,12 @@ async def ready_address(stderr: asyncio.StreamReader) -> str:
 
 
 @asynccontextmanager
-async def child(folder: Path) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+async def child(
+    folder: Path, *arguments: str
+) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     """The command in a process of its own, and the URL of its WebSocket."""
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", CHILD, "--port", "0", str(folder),
+        sys.executable, "-c", CHILD, "--port", "0", *arguments, str(folder),
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "TERM": "dumb"},
         stderr=asyncio.subprocess.PIPE,
