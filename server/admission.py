@@ -126,20 +126,25 @@ class Admission:
         limit = caller.characters_per_minute
         self._rates.spend(caller.key_id, "characters", limit, characters)
 
-    def take(self, caller: Caller) -> Place:
+    def take(self, caller: Caller, *, again: bool = False) -> Place:
         """A place, or a seat whose ``ready`` is to be awaited; ``leave`` it in any case.
 
-        Raises at once: ``Draining``, ``RateLimited``, and ``Overloaded`` when all seats are taken.
+        Raises at once: ``Draining``, ``RateLimited``, and ``Overloaded`` when all seats are taken;
+        not for one who speaks ``again`` in a text that was let in, of which there are only so many.
         """
-        if self.draining.is_set():
+        if self.draining.is_set() and not again:
             raise self.refusal()
-        self._check_limits(caller)
+        if not again:
+            self._check_limits(caller)
         place = Place(caller=caller, granted=asyncio.get_running_loop().create_future())
-        if self.full:
-            self._sit(place)
-        else:
+        if not self.full:
             self._grant(place)
-        self._rates.spend(caller.key_id, "requests", caller.requests_per_minute, 1)
+        else:
+            if self.waiting >= self._seats and not again:
+                self._make_room(caller)
+            self._sit(place)
+        if not again:
+            self._rates.spend(caller.key_id, "requests", caller.requests_per_minute, 1)
         self._idle.clear()
         return place
 
@@ -192,12 +197,13 @@ class Admission:
         place.granted_s = self._clock()
         place.granted.set_result(None)
 
+    def _make_room(self, newcomer: Caller) -> None:
+        loser = self._loser(newcomer)
+        self._forget(loser)
+        loser.granted.set_exception(self._overloaded())
+        loser.granted.exception()  # it may leave without asking
+
     def _sit(self, place: Place) -> None:
-        if self.waiting >= self._seats:
-            loser = self._loser(place.caller)
-            self._forget(loser)
-            loser.granted.set_exception(self._overloaded())
-            loser.granted.exception()  # it may leave without asking
         line = self._lines.setdefault(place.caller.key_id, deque())
         line.append(place)
         place.ahead = (

@@ -28,6 +28,7 @@ class TextFeed:
         self._pieces: deque[str | _Mark] = deque()
         self._arrived = asyncio.Event()
         self._meter: Callable[[int], None] = lambda characters: None
+        self._characters = 0
         self.complete = False
 
     @classmethod
@@ -41,11 +42,12 @@ class TextFeed:
     def charge(self, meter: Callable[[int], None]) -> None:
         """Tell ``meter`` of all characters, those included that are here already."""
         self._meter = meter
-        meter(sum(len(piece) for piece in self._pieces if isinstance(piece, str)))
+        meter(self._characters)
 
     def put(self, text: str) -> None:
         """Append text."""
         self._meter(len(text))
+        self._characters += len(text)
         for start in range(0, len(text), _PIECE_CHARACTERS):
             self._add(text[start : start + _PIECE_CHARACTERS])
 

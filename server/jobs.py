@@ -26,7 +26,7 @@ from streaming.fields import (
     parse_fields,
 )
 from streaming.speech import Recording
-from streaming.wire import join_text
+from streaming.surrogates import join_text
 
 PCM_RATE_HZ = 24_000
 """What OpenAI's clients take ``pcm`` for, whatever rate the model has; Opus knows it, too."""

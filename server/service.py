@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, closing
 from dataclasses import replace
+from functools import partial
 from typing import Generic
 
 from server.admission import ANONYMOUS, Admission, Caller, Place
 from server.casting import Casting, Part
 from server.config import Settings
 from server.feed import TextFeed
+from server.floor import Floor
 from server.meters import SpeechMeter
 from server.metrics import Metrics
 from server.references import References
 from speakers.catalog import Catalog
 from speakers.registry import Registry
 from speakers.voices import VoiceCache
+from streaming.chunks import TextChunk
 from streaming.errors import BadConfig, EngineFailed, Internal, SpeechError, UnsupportedFormat
 from streaming.events import AudioFrame, Event, SpeechDone, Warned
 from streaming.fields import SpeechConfig
@@ -162,19 +165,25 @@ class SynthesisService(Generic[VoiceT]):
         """
         key = caller.caller.key_id if isinstance(caller, Place) else caller.key_id
         try:
-            with SpeechMeter(self.metrics, request_id, key, feed) as meter:
+            with (
+                SpeechMeter(self.metrics, request_id, key, feed) as meter,
+                closing(Floor(self.admission, caller)) as floor,
+            ):
                 # Nobody waits in line to hear of a wrong name.
                 part = self.casting.part(request_id, config, recordings)
                 if self._hung:
                     raise EngineFailed("the engine is hung", retry_after_s=RETRY_AFTER_S)
-                with self.admission.place(caller) as place:
-                    if place.waits:
+                async with aclosing(self._chunks(part, feed)) as chunks:
+                    first = await anext(chunks, None)
+                    meter.arrived()
+                    if (place := floor.ask()).waits:
                         meter.queued(place)
                         yield _queued(place)
                     await place.ready()
-                    feed.charge(lambda characters: self.admission.spend(place.caller, characters))
+                    feed.charge(partial(self.admission.spend, floor.caller))
                     waited_ms = meter.admitted()
-                    async with aclosing(self._spoken(part, feed, brake)) as events:
+                    texts = _chained(first, chunks)
+                    async with aclosing(self._spoken(part, texts, brake, floor)) as events:
                         async for event in events:
                             meter.see(event)
                             yield _with_wait(event, waited_ms)
@@ -187,24 +196,27 @@ class SynthesisService(Generic[VoiceT]):
             logger.exception("request %s failed", request_id)
             raise Internal("something went wrong", request_id=request_id) from error
 
+    def _chunks(self, part: Part, feed: TextFeed) -> AsyncGenerator[TextChunk, None]:
+        flush_after_s = part.request.chunking.flush_after_ms / 1000
+        return feed.chunks(self._pipeline.chunker(part.request), flush_after_s)
+
     async def _spoken(
-        self, part: Part, feed: TextFeed, brake: Brake | None
+        self,
+        part: Part,
+        chunks: AsyncIterator[TextChunk],
+        brake: Brake | None = None,
+        floor: Floor | None = None,
     ) -> AsyncGenerator[Event, None]:
         cast = await self.casting.cast(part)
-        chunker = self._pipeline.chunker(cast.request)
-        flush_after_s = cast.request.chunking.flush_after_ms / 1000
-        async with (
-            aclosing(feed.chunks(chunker, flush_after_s)) as chunks,
-            aclosing(
-                self._pipeline.speak(
-                    cast.request,
-                    cast.voice,
-                    chunks,
-                    emotion_voice=cast.emotion_voice,
-                    brake=brake,
-                )
-            ) as events,
-        ):
+        speaking = self._pipeline.speak(
+            cast.request,
+            cast.voice,
+            chunks,
+            emotion_voice=cast.emotion_voice,
+            brake=brake,
+            floor=floor,
+        )
+        async with aclosing(speaking) as events:
             async for event in events:
                 yield event
 
@@ -225,7 +237,8 @@ class SynthesisService(Generic[VoiceT]):
         """Speak to nobody, beside the queue; raises what the engine raises."""
         part = self.casting.part("warm-up", SpeechConfig(), None)
         feed = TextFeed.whole(self.settings.warm_text)
-        async with aclosing(self._spoken(part, feed, None)) as events:
+        chunks = self._chunks(part, feed)
+        async with aclosing(chunks), aclosing(self._spoken(part, chunks)) as events:
             async for event in events:
                 if isinstance(event, AudioFrame):
                     logger.debug("warm-up made %d samples", event.samples)
@@ -282,6 +295,15 @@ def _queued(place: Place) -> Warned:
         code="queued",
         message=f"{place.ahead} requests wait ahead of this one, about {place.predicted_s:.1f} s",
     )
+
+
+async def _chained(
+    first: TextChunk | None, others: AsyncIterator[TextChunk]
+) -> AsyncGenerator[TextChunk, None]:
+    if first is not None:
+        yield first
+        async for chunk in others:
+            yield chunk
 
 
 def _with_wait(event: Event, waited_ms: float) -> Event:

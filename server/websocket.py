@@ -6,8 +6,7 @@ import asyncio
 import logging
 import secrets
 import time
-from contextlib import aclosing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from starlette.routing import BaseRoute, WebSocketRoute
@@ -17,10 +16,10 @@ from server import encoding
 from server.admission import caller_of
 from server.encoding import make_encoder
 from server.errors import close_code
-from server.feed import TextFeed
 from server.line import Gone, Line, Lost
 from server.resume import Parking, ResumeTokens
 from server.service import SynthesisService
+from server.speeches import Speeches
 from streaming.effects import (
     Audio,
     Begin,
@@ -34,8 +33,8 @@ from streaming.effects import (
     Stop,
 )
 from streaming.errors import BadMessage, Internal, Overloaded, ResumeExpired, SpeechError, Stalled
+from streaming.events import Event
 from streaming.session import Limits, Session
-from streaming.speech import Brake
 from streaming.wire import SessionConfig, SessionCreated, encode
 
 logger = logging.getLogger(__name__)
@@ -45,13 +44,6 @@ FORMATS = encoding.FORMATS
 
 _OUTBOX_MESSAGES = 64
 _ANY_RATE_HZ = 24_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Speech:
-    feed: TextFeed
-    brake: Brake
-    task: asyncio.Task[None]
 
 
 async def speech_stream(websocket: WebSocket) -> None:
@@ -73,10 +65,8 @@ class Connection:
         self._service = service
         self._line = Line(websocket, write_stall_s=limits.write_stall_s)
         self._limits = limits
-        self._caller = caller_of(websocket.scope)
+        self.caller = caller_of(websocket.scope)
         self._id = secrets.token_hex(8)
-        self._speeches: dict[int, _Speech] = {}
-        self._dry_at_s: dict[int, float] = {}
         self._parking = Parking(self._line, limits)
         self._tokens: ResumeTokens[Connection] = websocket.app.state.resume_tokens
         self._token = ResumeTokens.new()
@@ -106,7 +96,7 @@ class Connection:
         self._carry_out(self._session.receive(data, time.monotonic()))
         if self._session.resumable and self._limits.resume_s and not self._line.resumable:
             self._line.resumable = True
-            self._tokens.offer(self._token, key_id=self._caller.key_id, owner=self)
+            self._tokens.offer(self._token, key_id=self.caller.key_id, owner=self)
 
     def refuse(self, error: BadMessage) -> None:
         """A message that a dialect cannot translate."""
@@ -140,7 +130,7 @@ class Connection:
             await websocket.close(close_code(ResumeExpired.code))
             return
         self._token = token
-        self._tokens.offer(token, key_id=self._caller.key_id, owner=self)
+        self._tokens.offer(token, key_id=self.caller.key_id, owner=self)
         replay = self._parking.replay
         for effect in self._session.resume(asked.next_sample or {}, replay):
             if isinstance(effect, Send | Audio):
@@ -153,7 +143,7 @@ class Connection:
     async def _run(self) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                self._group = group
+                self._speeches = Speeches(self, self._service, group)
                 group.create_task(self._line.write(self._stalled), name=f"{self._id} write")
                 group.create_task(self._watch(), name=f"{self._id} watch")
                 self._carry_out(self._session.open())
@@ -194,7 +184,7 @@ class Connection:
 
     async def _hand_over(self, asked: SessionConfig) -> None:
         """Leave the socket to the connection that a client had before; raises ``Gone`` then."""
-        heir = self._tokens.take(asked.resume_token or "", key_id=self._caller.key_id)
+        heir = self._tokens.take(asked.resume_token or "", key_id=self.caller.key_id)
         if heir is None or not await heir._parking.let_go():
             resume_s = self._limits.resume_s
             error = ResumeExpired(f"the token is unknown, used, or older than {resume_s:g} s")
@@ -223,6 +213,17 @@ class Connection:
             raise Gone  # whoever comes back is not let in any more
         self._carry_out(self._session.drain(admission.refusal()))
 
+    async def hear(self, number: int, event: Event) -> list[Effect]:
+        """An event of a context's pipeline; returns when the peer has taken what came of it."""
+        effects = self._session.event(number, event, time.monotonic())
+        self._carry_out(effects)
+        await self._line.join()
+        return effects
+
+    def fail(self, number: int, error: SpeechError) -> None:
+        """A context's pipeline has failed."""
+        self._carry_out(self._session.failed(number, error))
+
     def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
             if self._line.resumable:
@@ -233,65 +234,12 @@ class Connection:
         match effect:
             case Send() | Audio():
                 self.put(effect)
-            case Begin(context=number):
-                feed, brake = TextFeed(), Brake()
-                speaking = self._speak(effect, feed, brake)
-                task = self._group.create_task(speaking, name=effect.request_id)
-                self._speeches[number] = _Speech(feed=feed, brake=brake, task=task)
-            case Feed(context=number, text=text):
-                self._speeches[number].feed.put(text)
-            case Flush(context=number):
-                self._speeches[number].feed.flush()
-            case Finish(context=number):
-                self._speeches[number].feed.finish()
-            case Stop(context=number):
-                self._dry_at_s.pop(number, None)
-                if (speech := self._speeches.pop(number, None)) is not None:
-                    speech.brake.pull()
-                    speech.task.cancel()
+            case Begin() | Feed() | Flush() | Finish() | Stop():
+                self._speeches.do(effect)
             case Resume(message=message):
                 self._asked = message
             case Close():
                 self._line.put(effect)
-
-    async def _speak(self, begin: Begin, feed: TextFeed, brake: Brake) -> None:
-        """Run a pipeline and hand its events to the session."""
-        speech = self._service.speak(
-            begin.request_id, begin.config, feed, brake, caller=self._caller
-        )
-        try:
-            if begin.config.format not in ("pcm", "wav"):
-                # The first one loads a library, which is nothing for the event loop.
-                await asyncio.to_thread(make_encoder, begin.config.format, _ANY_RATE_HZ)
-            async with aclosing(speech) as events:
-                async for event in events:
-                    effects = self._session.event(begin.context, event, time.monotonic())
-                    self._carry_out(effects)
-                    await self._line.join()
-                    for effect in effects:
-                        if isinstance(effect, Audio):
-                            await self._pace(effect)
-        except SpeechError as error:
-            logger.info("request %s: %s", begin.request_id, error.code)
-            self._carry_out(self._session.failed(begin.context, error))
-        except Exception:
-            logger.exception("request %s failed", begin.request_id)
-            internal = Internal("something went wrong", request_id=begin.request_id)
-            self._carry_out(self._session.failed(begin.context, internal))
-        finally:
-            current = self._speeches.get(begin.context)
-            if current is not None and current.feed is feed:
-                del self._speeches[begin.context]
-                self._dry_at_s.pop(begin.context, None)
-
-    async def _pace(self, audio: Audio) -> None:
-        """Stay at most ``max_lead_s`` ahead of a listener who plays what was sent."""
-        if (max_lead_s := audio.config.max_lead_s) is None:
-            return
-        now_s = time.monotonic()
-        dry_at_s = max(now_s, self._dry_at_s.get(audio.context, 0.0)) + audio.duration_s
-        self._dry_at_s[audio.context] = dry_at_s
-        await asyncio.sleep(dry_at_s - now_s - max_lead_s)
 
 
 ROUTES: list[BaseRoute] = [WebSocketRoute("/v1/audio/speech/stream", speech_stream)]

@@ -15,7 +15,7 @@ from streaming.effects import Begin, Effect, Feed, Finish, Flush
 from streaming.errors import BadConfig, TextTooLong
 from streaming.events import AudioFrame, ChunkDone, ChunkStarted, SpeechDone, Warned
 from streaming.fields import LONGEST_TERM, MAX_REFERENCE_BYTES, Changes, SpeechConfig
-from streaming.wire import join_text
+from streaming.surrogates import join_text
 
 MOST_RUNS, MOST_BYTES = 1_000, 4 * MAX_REFERENCE_BYTES
 """Changes of configuration that may wait to be spoken in a context, and what they hold."""

@@ -28,7 +28,7 @@ from streaming.pulse import Pulse
 from streaming.reading import expected
 from streaming.request import SynthesisRequest
 from streaming.seams import gap_after_ms
-from streaming.speech import Brake, ChunkReport, SpeechModel, Take, Urgency, VoiceT
+from streaming.speech import Brake, ChunkReport, Floor, SpeechModel, Take, Urgency, VoiceT
 
 LOWEST_HZ, HIGHEST_HZ = 8_000, 48_000
 """Output rates on offer."""
@@ -76,10 +76,12 @@ class SpeechPipeline(Generic[VoiceT]):
         *,
         emotion_voice: VoiceT | None = None,
         brake: Brake | None = None,
+        floor: Floor | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Yield the events of one context; use ``contextlib.aclosing``: closing cancels everything.
 
         Whoever closes it may pull ``brake`` beforehand: then nothing begins in between either.
+        Every chunk takes the ``floor``, which is left when all that were begun are sent.
 
         Raises ``SpeechError``; anything unexpected becomes ``Internal`` with the request id.
         """
@@ -107,6 +109,7 @@ class SpeechPipeline(Generic[VoiceT]):
             threads=self._threads,
             brake=brake or Brake(),
             pulse=self.pulse,
+            floor=floor,
         )
         runner = asyncio.create_task(
             speech.producer.run(chunks), name=f"speak {request.request_id}"
@@ -177,6 +180,7 @@ class _Speech(Generic[VoiceT]):
         threads: ThreadPoolExecutor,
         brake: Brake,
         pulse: Pulse,
+        floor: Floor | None,
     ) -> None:
         model_hz = model.info.sample_rate_hz
         self.producer = Producer(
@@ -188,6 +192,7 @@ class _Speech(Generic[VoiceT]):
             sent_lead_s=self._sent_lead_s,
             brake=brake,
             pulse=pulse,
+            floor=floor,
         )
         speed = first.request.speed
         self._gap_ms = first.request.chunking.gap_ms / speed

@@ -20,6 +20,7 @@ from streaming.pulse import Pulse
 from streaming.speech import (
     Brake,
     ChunkReport,
+    Floor,
     Prepared,
     Samples,
     SpeechModel,
@@ -59,8 +60,10 @@ class Producer(Generic[VoiceT]):
         sent_lead_s: Callable[[], float],
         brake: Brake,
         pulse: Pulse,
+        floor: Floor | None,
     ) -> None:
         self._brake = brake
+        self._floor = floor
         self._pulse = pulse
         self.computing = Stopwatch(clock)
         self.arrived_s = self.prepared_s = clock()
@@ -144,6 +147,8 @@ class Producer(Generic[VoiceT]):
     def _leave(self) -> None:
         self._begun -= 1
         self._changed.set()
+        if self._floor is not None and not self._begun:
+            self._floor.leave()
 
     async def _prepare(self, chunk: TextChunk) -> tuple[Prepared, ...]:
         def work() -> tuple[float, tuple[Prepared, ...]]:

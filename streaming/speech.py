@@ -91,6 +91,18 @@ class Brake:
         self.pulled = True
 
 
+class Floor(Protocol):
+    """The right to compute for a context, which others may want meanwhile."""
+
+    async def take(self) -> None:
+        """Return when the context may compute; it has something to say."""
+        ...
+
+    def leave(self) -> None:
+        """Nothing is left to say for now."""
+        ...
+
+
 class Urgency:
     """How soon a chunk's next work item is due; written by the pipeline, read by the device
     worker.

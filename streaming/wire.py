@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from typing import Any, ClassVar, TypeAlias
 
-from streaming.errors import BadConfig, BadMessage, InvalidText
+from streaming.errors import BadConfig, BadMessage
 from streaming.fields import Changes, nest_fields, parse_fields
 
 PROTOCOL_VERSION = "1"
@@ -25,9 +25,6 @@ HEADER_BYTES = _HEADER.size
 
 _CONTEXT_ID_CHARS = 128
 _TOKEN_CHARS = 128
-_HIGH = re.compile("[\ud800-\udbff]\\Z")
-# NUL and friends: nothing a voice can say, but able to break logs, terminals and normalizers.
-_GARBAGE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ufffe\uffff]")
 
 
 # -- client to server ----------------------------------------------------------------------------
@@ -272,11 +269,7 @@ def encode(message: ServerMessage | ClientMessage) -> str:
 
 
 def decode_client(text: str) -> ClientMessage:
-    """The message in ``text``.
-
-    Raises ``BadMessage`` for what is no message, and what ``parse_fields`` raises for a field out
-    of range.
-    """
+    """The message in ``text``; raises ``BadMessage``, and what ``parse_fields`` raises."""
     return message_from(parse_json(text))
 
 
@@ -355,24 +348,6 @@ def untag(data: bytes) -> tuple[int, int, int, bytes]:
         raise BadMessage("a tagged binary message begins with 16 bytes of header")
     context, sequence, first_sample = _HEADER.unpack_from(data)
     return context, sequence, first_sample, data[HEADER_BYTES:]
-
-
-def join_text(held: str, text: str) -> tuple[str, str]:
-    """``held + text`` as well-formed text, and the trailing high surrogate to hold, if any.
-
-    JSON lets a peer cut an emoji into two escapes and two messages. Raises ``InvalidText`` for any
-    other lone surrogate and for control characters.
-    """
-    whole = held + text
-    tail = whole[-1:] if _HIGH.search(whole) else ""
-    body = whole.removesuffix(tail)
-    try:
-        body = body.encode("utf-16-le", "surrogatepass").decode("utf-16-le")
-    except UnicodeDecodeError:
-        raise InvalidText("the text has a lone surrogate", param="text") from None
-    if _GARBAGE.search(body):
-        raise InvalidText("the text has control characters", param="text")
-    return body, tail
 
 
 _SHAPES: Mapping[str, tuple[type, ...]] = {

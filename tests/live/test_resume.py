@@ -210,7 +210,9 @@ async def test_nothing_is_kept_unless_asked_for(slow_room: Room) -> None:
 
 async def test_text_that_was_lost_is_sent_again(slow_room: Room) -> None:
     async with keeping(slow_room) as client:
-        await client.send("input.text", text="Hello there, my friend. How are ")
+        await client.send("input.text", text="Hello there, my friend. ")
+        await client.send("input.flush")
+        await client.send("input.text", text="How are ")
         await client.until(bytes)
         await lose(client)
     at = len(joined(heard(client))) // 2

@@ -28,6 +28,7 @@ from streaming.fields import (
     is_place,
     parse_fields,
 )
+from streaming.surrogates import join_text
 
 RECORDING = bytes(range(256))
 
@@ -318,10 +319,10 @@ def test_tagged_header_is_network_order_and_round_trips() -> None:
 
 
 def test_a_surrogate_pair_may_be_split_over_messages() -> None:
-    body, held = wire.join_text("", "smile \ud83d")
+    body, held = join_text("", "smile \ud83d")
     assert (body, held) == ("smile ", "\ud83d")
-    assert wire.join_text(held, "\ude00!") == ("\U0001f600!", "")
-    assert wire.join_text(held, "") == ("", held)
+    assert join_text(held, "\ude00!") == ("\U0001f600!", "")
+    assert join_text(held, "") == ("", held)
 
 
 @pytest.mark.parametrize(
@@ -330,7 +331,7 @@ def test_a_surrogate_pair_may_be_split_over_messages() -> None:
 )
 def test_other_lone_surrogates_and_controls_are_invalid(held: str, text: str) -> None:
     with pytest.raises(InvalidText):
-        wire.join_text(held, text)
+        join_text(held, text)
 
 
 @given(st.text(), st.data())
@@ -340,8 +341,8 @@ def test_text_cut_anywhere_in_utf16_joins_again(text: str, data: st.DataObject) 
     cut = 2 * data.draw(st.integers(0, len(units) // 2))
     first = units[:cut].decode("utf-16-le", "surrogatepass")
     second = units[cut:].decode("utf-16-le", "surrogatepass")
-    body, held = wire.join_text("", first)
-    rest, tail = wire.join_text(held, second)
+    body, held = join_text("", first)
+    rest, tail = join_text(held, second)
     assert (body + rest, tail) == (clean, "")
 
 
