@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
@@ -172,6 +172,10 @@ class FamilyModel(Generic[VoiceT]):
         """Who decodes."""
         return self._writer.engine
 
+    def write_with(self, engine: Engine) -> None:
+        """Let another engine decode; before ``start``."""
+        self._writer = replace(self._writer, engine=engine)
+
     @property
     def fingerprint(self) -> str:
         """Names the weights, for whoever keeps encoded voices."""
@@ -236,8 +240,8 @@ def describe(
         name=name,
         version=str(version),
         sample_rate_hz=sample_rate_hz,
-        first_chunk_tokens=defaults.first_chunk_tokens,
-        max_chunk_tokens=defaults.max_chunk_tokens,
+        first_chunk_tokens=min(defaults.first_chunk_tokens, limit_tokens),
+        max_chunk_tokens=min(defaults.max_chunk_tokens, limit_tokens),
         limit_tokens=limit_tokens,
         tokens_per_second=defaults.tokens_per_second,
         languages=defaults.languages,

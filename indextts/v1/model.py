@@ -71,7 +71,9 @@ class IndexTTS1(FamilyModel[V1Voice]):
             worker=worker,
             glossary=INTERJECTIONS if inference.interjections else None,
         )
-        self._gpt, self._bigvgan, self._inference = gpt, bigvgan, inference
+        self._gpt, self._bigvgan = gpt, bigvgan
+        self._slice_codes = inference.slice_codes
+        self.stream_codes = inference.stream_codes
 
     def check(self, request: SynthesisRequest) -> None:
         """Raise ``BadConfig`` when an emotion is asked for: these models have none."""
@@ -92,8 +94,8 @@ class IndexTTS1(FamilyModel[V1Voice]):
         progress = Progress()
         writing = asyncio.create_task(self._write(prepared, take, prompt, progress))
         try:
-            slices = _Slices(progress, self._inference.slice_codes, self._bigvgan.context_frames)
-            while self._inference.stream_codes and await slices.next():
+            slices = _Slices(progress, self._slice_codes, self._bigvgan.context_frames)
+            while self.stream_codes and await slices.next():
                 yield await stages.run("vocoder", partial(self._vocode, slices, conditions))
             generation, retries = await writing
             slices.complete(generation)

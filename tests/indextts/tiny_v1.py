@@ -42,8 +42,6 @@ CONFIG: dict[str, Any] = {
         "upsample_rates": [4, 4, 4, 4, 2, 2],
         "upsample_kernel_sizes": [8, 8, 4, 4, 4, 4],
         "upsample_initial_channel": 64,
-        "resblock_kernel_sizes": [3],
-        "resblock_dilation_sizes": [[1, 3]],
         "speaker_embedding_dim": 24,
     },
     "gpt_checkpoint": "gpt.pth",
@@ -58,7 +56,9 @@ def write_v1(root: Path, **inference: Any) -> Path:
     (root / "config.yaml").write_text(yaml.safe_dump({**CONFIG, "inference": inference}))
     write_tokenizer(root)
     gpt = V1Gpt(config.gpt, n_mels=100, layout="trained")
-    torch.save({"model": official_tensors(NAMING["gpt"], gpt, "gpt", "tiny")}, root / "gpt.pth")
+    names = official_tensors(NAMING["gpt"], gpt, "gpt", "tiny")
+    names["mel_head.bias"][config.gpt.stop_mel_token] += 2.0  # chance alone ends too late
+    torch.save({"model": names}, root / "gpt.pth")
     vocoder = BigVGAN(config.bigvgan)
     weights = official_tensors(NAMING["bigvgan"], vocoder, "bigvgan", "tiny")
     torch.save({"generator": weights}, root / "bigvgan_generator.pth")

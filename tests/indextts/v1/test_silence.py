@@ -18,7 +18,9 @@ def kept(codes: list[int]) -> list[int]:
     return [code for code in codes if silence.keeps(code)]
 
 
-@pytest.mark.parametrize("case", json.loads(POST.read_text("utf-8"))["remove_long_silence_upstream"])
+@pytest.mark.parametrize(
+    "case", json.loads(POST.read_text("utf-8"))["remove_long_silence_upstream"]
+)
 def test_it_keeps_what_upstream_keeps_and_at_most_the_first_silence_more(
     case: dict[str, list[int]],
 ) -> None:
