@@ -17,6 +17,8 @@ from typer.main import get_command
 
 import bench.cancel
 import bench.latency
+import bench.uploads
+import bench.schema
 import bench.voice
 import client.commands
 import indextts.parity
@@ -68,6 +70,8 @@ def programs() -> Mapping[str, typer.Typer]:
         "python -m indextts.parity": _single(indextts.parity.main),
         "scripts/bench latency": _single(bench.latency.main),
         "scripts/bench cancel": _single(bench.cancel.main),
+        "scripts/bench schema": _single(bench.schema.main),
+        "scripts/bench uploads": _single(bench.uploads.main),
         "scripts/bench voice": _single(bench.voice.main),
     }
 
