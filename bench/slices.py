@@ -10,6 +10,7 @@ import asyncio
 import statistics
 import tempfile
 import time
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
 from typing import Annotated
@@ -43,7 +44,9 @@ async def first_audio_s(model: IndexTTS1, voice: V1Voice) -> float:
     """Seconds until the first samples of a chunk."""
     take = Take(voice=voice, request=REQUEST, chunk_index=0, urgency=Urgency(first=True))
     began = time.perf_counter()
-    async with aclosing(model.speak(PREPARED, take)) as items:
+    spoken = model.speak(PREPARED, take)
+    assert isinstance(spoken, AsyncGenerator)
+    async with aclosing(spoken) as items:
         await anext(items)
     return time.perf_counter() - began
 

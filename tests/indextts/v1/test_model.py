@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -123,7 +123,9 @@ async def test_sound_leaves_before_the_last_code(folder: Path) -> None:
     async with running(folder, script(codes, pace=pace), slice_codes=(16, 32)) as model:
         voice = await model.encode([recording()])
         take = Take(voice=voice, request=REQUEST, chunk_index=0, urgency=Urgency())
-        async with aclosing(model.speak(PREPARED, take)) as items:
+        spoken = model.speak(PREPARED, take)
+        assert isinstance(spoken, AsyncGenerator)
+        async with aclosing(spoken) as items:
             first = await asyncio.wait_for(anext(items), 200)
             assert isinstance(first, np.ndarray) and first.size == 16 * HOP
             gate.set()
@@ -157,7 +159,9 @@ async def test_closing_stops_the_engine(folder: Path) -> None:
     async with running(folder, engine) as model:
         voice = await model.encode([recording()])
         take = Take(voice=voice, request=REQUEST, chunk_index=0, urgency=Urgency())
-        async with aclosing(model.speak(PREPARED, take)) as items:
+        spoken = model.speak(PREPARED, take)
+        assert isinstance(spoken, AsyncGenerator)
+        async with aclosing(spoken) as items:
             await asyncio.wait_for(anext(items), 200)
         assert engine.cancelled == 1
 
