@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,7 @@ from speakers.uploads import UploadFolder
 from speakers.voices import VoiceCache
 from streaming.pipeline import SpeechPipeline
 from streaming.session import Limits
-from streaming.speech import ChunkReport, Prepared, Samples, Take
+from streaming.speech import ChunkReport, Prepared, Recording, Samples, Take
 from tests.fakes import Tone, ToneModel, ToneScript
 from tests.speakers.sounds import noise
 
@@ -51,6 +51,11 @@ class WatchedModel(ToneModel):
     def __init__(self, script: ToneScript) -> None:
         super().__init__(script=script)
         self.takes: list[Take[Tone]] = []
+        self.encoded = 0
+
+    async def encode(self, recordings: Sequence[Recording]) -> Tone:
+        self.encoded += 1
+        return await super().encode(recordings)
 
     def speak(self, prepared: Prepared, take: Take[Tone]) -> AsyncIterator[Samples | ChunkReport]:
         self.takes.append(take)
