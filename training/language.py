@@ -19,19 +19,19 @@ from indextts.gpt.prompt import build_prompt
 from indextts.tensors import Features
 from indextts.v2.config import CheckpointConfig
 from indextts.v2.gpt import build_gpt
-from training.corpus import Line, frame_phones
+from training.corpus import Line, frame_phones, seeded_rng
 from training.emotions import HASTE, TEMPI, emotion_rows
 from training.optim import split_optimizers
 from training.text import Pieces
 
 GUIDED_LAYER, GUIDED_HEADS = 2, 2
 """Heads that are taught to look at the letters being spoken."""
-GUIDANCE = 0.3
+GUIDANCE = 0.6
 REACH = 2.5
 """Pieces on either side of the one that is spoken, by its place in the word."""
-FORESIGHT = 0.5
+FORESIGHT = 1.0
 """Weight of knowing at every code which phone will be the next."""
-TEMPO, TEMPO_OF_PHONES = 0.1, 0.2
+TEMPO, TEMPO_OF_PHONES = 0.1, 0.15
 """Standard deviations of the logarithm of durations, of a text and of a phone."""
 LEAD, FINAL, TAIL = 5.0, 8.0, 3.0
 """Longest silence before, last phone, and mark or silence after it, in units of 25 ms."""
@@ -44,6 +44,8 @@ HASTY = 0.65
 """Share of hasty batches at the beginning."""
 CALM_FROM = 0.7
 """Progress from which on there are none."""
+UNHEARD = 0.4
+"""How far a voice in training may be from those of the references."""
 EMOTIONAL = 0.15
 """Share of the other batches that are spoken with an emotion."""
 MARKS = frozenset(".,?!")
@@ -158,7 +160,7 @@ class Batches:
         self._groups = [np.array(group) for group in groups.values() if len(group) >= 2]
         weights = np.array([len(g) * (12 + len(items[g[0]].text)) for g in self._groups], float)
         self._weights = weights / weights.sum()
-        self.rng = np.random.default_rng()
+        self.rng = seeded_rng()
 
     def draw(self, *, hasty: bool = False, tempo: float = 0.0) -> list[Spoken]:
         """One batch of about ``positions`` positions."""
@@ -183,7 +185,7 @@ class LanguageTask:
         items: Sequence[Item],
         references: Sequence[Tensor],
         *,
-        positions: int = 5000,
+        positions: int = 3500,
     ) -> None:
         self.gpt: EmotiveGpt = build_gpt(config.gpt, config.conditioning_input)
         self.module: nn.Module = self.gpt
@@ -199,14 +201,19 @@ class LanguageTask:
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        """Small tables; no emotion: its last layer is zero and stays so."""
+        """Small tables; recordings have no emotion: its last layer is zero and stays so.
+
+        What a voice gives the GPT stays as it is drawn: it has no part in what is said.
+        """
         for name, p in self.gpt.named_parameters():
             if p.ndim == 2 and ("embedding" in name or name.startswith(("gpt.h", "mel_head"))):
                 nn.init.normal_(p, std=0.02)
         for p in self.gpt.emo_layer.parameters():
             p.zero_()
         for name, p in self.gpt.named_parameters():
-            if name.startswith(("emo", "emovec_layer")):
+            if name.startswith(
+                ("emo", "emovec_layer", "conditioning_encoder", "perceiver_encoder")
+            ):
                 p.requires_grad_(False)
 
     def loss(self, progress: float) -> tuple[Tensor, Mapping[str, float]]:
@@ -264,10 +271,9 @@ class LanguageTask:
         self, batch: Sequence[Spoken], history: Tensor, emotion: Tensor, reading: Reading
     ) -> Tensor:
         """Code logits ``[B, S + 1, V]``."""
-        rng, rows = self._batches.rng, len(batch)
-        reference = self._references[int(rng.integers(0, len(self._references)))]
+        rows = len(batch)
+        conds = self._voice()
         with torch.autocast("cpu", torch.bfloat16):
-            conds = self.gpt.conditioning(Features(reference[None]))
             text = torch.from_numpy(np.stack([spoken.item.text for spoken in batch]))
             prompt = build_prompt(
                 self.gpt, conds.expand(rows, -1, -1), emotion.expand(rows, -1), text
@@ -279,6 +285,14 @@ class LanguageTask:
             states = self.gpt(torch.cat((prompt[:, shared:], past), dim=1), reading)
             logits: Tensor = self.gpt.mel_head(states[:, prompt.shape[1] - shared - 1 :])
         return logits.float()
+
+    @torch.no_grad()
+    def _voice(self) -> Tensor:
+        """What a voice that nobody has gives the GPT: ``[1, latents, C]``."""
+        rng = self._batches.rng
+        reference = self._references[int(rng.integers(0, len(self._references)))]
+        conds = self.gpt.conditioning(Features(reference[None]))
+        return conds + float(rng.uniform(0, UNHEARD)) * torch.randn_like(conds)
 
     @staticmethod
     def _places(batch: Sequence[Spoken], most: int) -> Tensor:

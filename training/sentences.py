@@ -11,10 +11,8 @@ import itertools
 import random
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-
-from wordfreq import top_n_list
 
 from bench.harvard import HARVARD
 from bench.mixed import MIXED
@@ -25,8 +23,8 @@ WORDNET = Path("/usr/share/wordnet")
 PLAIN = re.compile(r"^[A-Z][A-Za-z',\- ]*[.?!]$")
 SHOUTED = re.compile(r"[A-Z]{3}")
 WORDS = re.compile(r"[A-Za-z]['A-Za-z\- ,]*[A-Za-z][.?!]?")
-FREQUENT = 30_000
-"""Words of the language that are to be read, the most frequent ones."""
+FREQUENT = 20_000
+"""Words of the language that are to be read, the most frequent ones; no text has others."""
 GLUE = [
     *("the", "the", "the", "a", "a", "an", "of", "of", "to", "to", "and", "and", "in", "in", "is"),
     *("it", "that", "for", "was", "on", "with", "as", "at", "by", "from", "this", "be", "are"),
@@ -113,9 +111,27 @@ def _wordnet() -> Iterator[str]:
                     yield text
 
 
+def _frequent() -> list[str]:
+    from wordfreq import top_n_list
+
+    words: list[str] = top_n_list("en", FREQUENT)
+    return words
+
+
+def _common(texts: Iterable[str]) -> list[str]:
+    """``texts`` of frequent words alone."""
+    known = {"", *_frequent()}
+
+    def spoken(text: str) -> Iterator[str]:
+        for word in re.findall(r"[a-z']+", text.lower()):
+            yield word.strip("'").removesuffix("'s")
+
+    return [text for text in texts if known.issuperset(spoken(text))]
+
+
 def _strings(rng: random.Random, count: int) -> Iterator[str]:
     """``count`` strings of words, less frequent ones seldom, glued by the commonest."""
-    words = [w for w in top_n_list("en", FREQUENT) if re.fullmatch(r"[a-z]+('[a-z]+)?", w)]
+    words = [w for w in _frequent() if re.fullmatch(r"[a-z]+('[a-z]+)?", w)]
     weights = list(itertools.accumulate(rank**-0.5 for rank in range(2, len(words) + 2)))
     for _ in range(count):
         spoken: list[str] = []
@@ -150,10 +166,13 @@ def readings(count: int, *, seed: int = 1) -> Iterator[str]:
     """``count`` texts of every shape that a request or a chunk of it may have."""
     rng = random.Random(seed)
     share = count // 4
+    fortunes = _common(_clean(_fortunes(), LONGEST))
+    verses = _common(_clean(_bible(), LONGEST))
+    glosses = _common(text for text in _wordnet() if len(text) < LONGEST)
     whole = [
-        *rng.sample(list(_clean(_fortunes(), LONGEST)), min(share, 12_000)),
-        *rng.sample(list(_clean(_bible(), LONGEST)), share // 4),
-        *rng.sample([text for text in _wordnet() if len(text) < LONGEST], share + share // 4),
+        *rng.sample(fortunes, min(share, len(fortunes))),
+        *rng.sample(verses, min(share // 4, len(verses))),
+        *rng.sample(glosses, min(share + share // 4, len(glosses))),
         *everyday(rng, share),
         *_strings(rng, share + share // 4),
     ]

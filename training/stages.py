@@ -89,8 +89,7 @@ def _gpt(place: Place) -> Task:
     encoder = EncoderTask(config, speech)
     encoder.module.load_state_dict(weights(place.runs, "encoder"))
     features = reference_features(encoder.w2v, speech, count=REFERENCES)
-    lines = [*speech.lines, *read_lines(place.runs / "alignments.jsonl")]
-    items = make_items(lines, vocabulary)
+    items = make_items(read_lines(place.runs / "alignments.jsonl"), vocabulary)
     return LanguageTask(config, items, features, positions=place.batch("gpt"))
 
 
