@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -26,6 +27,12 @@ from streaming.errors import AccessError, ForbiddenOrigin, SpeechError, Unauthor
 
 PUBLIC = frozenset({"/", "/healthz", "/readyz", "/v1/", "/health", "/docs", "/openapi.json"})
 """Paths that ask for no key: they tell nothing and start nothing."""
+
+KNOCK = "knock"
+"""Where the state of a connection holds ``Doorman.known`` while its caller is not known yet."""
+
+_KEY_LATER = re.compile(r"/v1/text-to-speech/[^/]+/(multi-)?stream-input")
+"""Sockets of ElevenLabs' clients, which may bring the key in their first message."""
 
 _SCHEMES = ("bearer", "token")
 _KEY_HEADERS = ("x-api-key", "xi-api-key")
@@ -61,14 +68,21 @@ class Doorman:
         if self._ring is None:
             return ANONYMOUS, False
         for shown in _shown(headers, scope):
-            if (key := self._ring.find(shown)) is not None:
-                return self._caller(key), False
-            if (key := self._key_of_token(self._ring, shown)) is not None:
-                return self._caller(key), True
+            if (known := self.known(shown)) is not None:
+                return known
         query = parse_qs(scope.get("query_string", b"").decode("latin-1"))
         if (key := self._key_of_token(self._ring, query.get("token", [""])[0])) is not None:
             return self._caller(key), True
         raise Unauthorized("a valid API key is needed, as `Authorization: Bearer KEY`")
+
+    def known(self, shown: str) -> tuple[Caller, bool] | None:
+        """Whose key or token this is, and whether it is a token."""
+        if self._ring is None:
+            return ANONYMOUS, False
+        if (key := self._ring.find(shown)) is not None:
+            return self._caller(key), False
+        key = self._key_of_token(self._ring, shown)
+        return None if key is None else (self._caller(key), True)
 
     def _key_of_token(self, ring: KeyRing, text: str) -> Key | None:
         key_id = self.tokens.key_id(text)
@@ -115,6 +129,10 @@ class Authentication:
         try:
             caller, by_token = self._doorman.admit(scope)
         except AccessError as error:
+            if isinstance(error, Unauthorized) and _brings_key_later(scope):
+                scope.setdefault("state", {})[KNOCK] = self._doorman.known
+                await self._app(scope, receive, _choosing_subprotocol(scope, send))
+                return
             self._errors.labels(error.code).inc()
             await refuse(error, scope, receive, _choosing_subprotocol(scope, send))
             return
@@ -138,6 +156,10 @@ async def refuse(error: SpeechError, scope: Scope, receive: Receive, send: Send)
     await send({"type": "websocket.send", "text": told})
     code = close_code(error.code)
     await send({"type": "websocket.close", "code": code, "reason": error.message})
+
+
+def _brings_key_later(scope: Scope) -> bool:
+    return scope["type"] == "websocket" and _KEY_LATER.fullmatch(scope["path"]) is not None
 
 
 def _shown(headers: Headers, scope: Scope) -> Iterator[str]:
