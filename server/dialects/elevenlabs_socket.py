@@ -7,11 +7,13 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from starlette.websockets import WebSocket
+from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from server.auth import KNOCK
 from server.dialects.elevenlabs_fields import (
     DEFAULT_OUTPUT,
     Aligner,
@@ -20,10 +22,12 @@ from server.dialects.elevenlabs_fields import (
     read_changes,
     read_output,
 )
+from server.dialects.elevenlabs_key import unlock
 from server.dialects.translated import Output, Translated, admit
 from server.encoding import Encoder
+from server.errors import close_code
 from server.service import SynthesisService
-from streaming.errors import BadConfig, BadMessage, InputError
+from streaming.errors import BadConfig, BadMessage, InputError, SpeechError
 from streaming.fields import Changes, parse_fields
 from streaming.pieces import Cut, cut_after
 from streaming.session import Limits
@@ -90,25 +94,43 @@ async def multi_stream_input(websocket: WebSocket) -> None:
 async def _serve(websocket: WebSocket, kind: type[ManyContexts]) -> None:
     """Refuse in the handshake what cannot be served, else serve it."""
     service: SynthesisService[Any] = websocket.app.state.service
-    query = websocket.query_params
+    known = websocket
+    late = KNOCK in websocket.scope.get("state", {})
     try:
-        output = read_output(query.get("output_format", DEFAULT_OUTPUT))
-        changes = {
-            "voice": websocket.path_params["voice_id"],
-            **parse_fields({"language": query.get("language_code")}),
-        }
-        limits = replace(
-            service.settings.limits,
-            contexts=min(CONTEXTS, service.settings.limits.contexts),
-            idle_s=min(_inactivity_s(query), service.settings.limits.idle_s),
-        )
-        changes = dict(await admit(service, changes, output))
-    except InputError as error:
-        await websocket.send_denial_response(error_response(error))
+        if late:
+            known = await unlock(websocket, service)
+        connection = await _connect(known, service, kind)
+    except SpeechError as error:
+        service.metrics.errors.labels(error.code).inc()
+        if not late:
+            await websocket.send_denial_response(error_response(error))
+            return
+        with suppress(WebSocketDisconnect):
+            body = {"error": error_code(error), "message": error.message, "code": _POLICY}
+            await websocket.send_text(json.dumps(body))
+            await websocket.close(close_code(error.code))
         return
+    await connection.serve()
+
+
+async def _connect(
+    websocket: WebSocket, service: SynthesisService[Any], kind: type[ManyContexts]
+) -> ManyContexts:
+    """The connection that a URL asks for; raises ``InputError``."""
+    query = websocket.query_params
+    output = read_output(query.get("output_format", DEFAULT_OUTPUT))
+    asked = parse_fields({"language": query.get("language_code")})
+    voice = websocket.path_params["voice_id"]
+    changes = await admit(service, {**asked, "voice": voice}, output)
+    most = service.settings.limits
+    limits = replace(
+        most,
+        contexts=min(CONTEXTS, most.contexts),
+        idle_s=min(_inactivity_s(query), most.idle_s),
+    )
     connection = kind(service, websocket, limits, changes=changes, output=output)
     connection.auto_mode = query.get("auto_mode") == "true"
-    await connection.serve()
+    return connection
 
 
 def _inactivity_s(query: Mapping[str, str]) -> float:
