@@ -108,7 +108,7 @@ def test_nothing_found_is_an_error(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("family", ["indextts2", "frontend"])
+@pytest.mark.parametrize("family", ["indextts1", "indextts2", "frontend"])
 def test_the_reference_agrees(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if not (SHARED / family).is_dir():
         pytest.skip(f"the reference set {family} is not beside this checkout")
