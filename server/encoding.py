@@ -144,6 +144,11 @@ class CodecEncoder:
             self._stream.bit_rate = bits_per_s
         self._samples = 0
 
+    def __del__(self) -> None:
+        """Free the codec of a stream that was left; else its megabytes wait for the collector."""
+        if hasattr(self, "_container"):
+            self._container.close()
+
     def encode(self, pcm: bytes) -> bytes:
         """Whole packets of the codec, tens of milliseconds late."""
         samples = np.frombuffer(pcm, dtype="<i2").reshape(1, -1)

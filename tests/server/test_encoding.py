@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 
 import numpy as np
@@ -126,3 +127,12 @@ def test_media_types() -> None:
         "ulaw": "audio/PCMU;rate=8000",
         "alaw": "audio/PCMA;rate=8000",
     }
+
+
+@pytest.mark.parametrize("audio_format", ["mp3", "opus", "aac", "flac", "ulaw"])
+def test_an_encoder_that_is_left_leaves_nothing(audio_format: str) -> None:
+    make_encoder(audio_format, 24_000)
+    gc.collect()
+    for _ in range(10):
+        make_encoder(audio_format, 24_000).encode(bytes(9_600))
+    assert gc.collect() < 10, "a FLAC encoder holds seven megabytes"
