@@ -16,7 +16,7 @@ from tests.live.peers import Talk
 from tests.server.test_cli import child
 
 STREAMS, TRIES = 16, 5
-TEXT = "Hello there, this is the first sentence. And this one is the second, a bit longer one. "
+TEXT = "Hello there, this is a sentence. And this one is another, a bit longer one. " * 4
 
 
 async def speak(url: str, started: asyncio.Semaphore | None = None) -> tuple[bytes, int | None]:

@@ -33,7 +33,8 @@ folder = Path(sys.argv.pop())
 script = ToneScript(delay_s={"slice": 0.05}, characters_per_second=30.0)
 def compose(settings, progress):
     progress("a tone")
-    return make_room(folder, script).service
+    places = settings.limits.active_requests
+    return make_room(folder, script, active_requests=places, grace_s=settings.grace_s).service
 sys.modules["server.compose"] = types.SimpleNamespace(compose=compose, OPERATOR_ERRORS=(OSError,))
 from server.cli import main
 main()
