@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute
 from server import encoding, websocket
 from server.openapi import NOT_FOUND, OBJECT, ApiRoute, Operation
 from server.service import SynthesisService
-from streaming.fields import SAMPLE_RATES_HZ
+from streaming.fields import SAMPLE_RATES_HZ, SUBTITLES, TIMESTAMPS
 from streaming.request import EMOTIONS
 
 
@@ -31,8 +31,9 @@ async def capabilities(request: Request) -> Response:
             "languages": list(info.languages),
             "formats": {"http": list(encoding.FORMATS), "websocket": list(websocket.FORMATS)},
             "emotions": list(EMOTIONS),
-            "timestamps": False,
-            "resume": False,
+            "timestamps": list(TIMESTAMPS),
+            "subtitles": list(SUBTITLES),
+            "resume": service.settings.limits.resume_s > 0,
             "chunk_tokens": {
                 "first": info.first_chunk_tokens,
                 "default": info.max_chunk_tokens,

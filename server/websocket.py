@@ -9,6 +9,8 @@ import time
 from dataclasses import asdict
 from typing import Any
 
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, WebSocketRoute
 from starlette.websockets import WebSocket
 
@@ -17,6 +19,7 @@ from server.admission import caller_of
 from server.encoding import make_encoder
 from server.errors import close_code
 from server.line import Gone, Line, Lost
+from server.openapi import ApiRoute, Operation
 from server.resume import Parking, ResumeTokens
 from server.service import SynthesisService
 from server.speeches import Speeches
@@ -34,6 +37,7 @@ from streaming.effects import (
 )
 from streaming.errors import BadMessage, Internal, Overloaded, ResumeExpired, SpeechError, Stalled
 from streaming.events import Event
+from streaming.schema import protocol_schema
 from streaming.session import Limits, Session
 from streaming.wire import SessionConfig, SessionCreated, encode
 
@@ -50,6 +54,11 @@ async def speech_stream(websocket: WebSocket) -> None:
     """``/v1/audio/speech/stream``."""
     service: SynthesisService[Any] = websocket.app.state.service
     await Connection(service, websocket, service.settings.limits).serve()
+
+
+async def schema(_: Request) -> Response:
+    """``GET /v1/schema``: JSON Schema of every message of the WebSocket."""
+    return JSONResponse(protocol_schema())
 
 
 class Connection:
@@ -242,5 +251,8 @@ class Connection:
                 self._line.put(effect)
 
 
-ROUTES: list[BaseRoute] = [WebSocketRoute("/v1/audio/speech/stream", speech_stream)]
+ROUTES: list[BaseRoute] = [
+    WebSocketRoute("/v1/audio/speech/stream", speech_stream),
+    ApiRoute("/v1/schema", schema, Operation()),
+]
 """This door's."""

@@ -119,14 +119,20 @@ BAD: list[tuple[dict[str, Any] | str | bytes, str, bool]] = [
 async def test_bad_input_is_answered_and_the_next_text_works(
     room: Room, message: dict[str, Any] | str | bytes, code: str, ends: bool
 ) -> None:
-    async with nothing_left(room), talk(room) as client:
+    async def complain(client: Talk) -> wire.Failure:
         if isinstance(message, dict):
             await client.send(**{"kind": message["type"], **message})
         else:
             await client.socket.send(message)
         if code == "bad_recording":
             await client.send("input.flush")  # it is decoded when there is something to say
-        failure = await client.error(code)
+        return await client.error(code)
+
+    if code == "bad_recording":
+        async with talk(room) as client:
+            await complain(client)  # the process that decodes stays
+    async with nothing_left(room), talk(room) as client:
+        failure = await complain(client)
         assert (failure.context_id == "default") is ends
         assert failure.request_id
         await client.send("input.text", text="Still here.")
