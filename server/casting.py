@@ -67,7 +67,7 @@ class Casting(Generic[VoiceT]):
         self.voices = voices
         self.sandbox = Sandbox()
         self.references = References(
-            decode=self.sandbox.load,
+            decode=self.sandbox.decode,
             hosts=settings.reference_hosts,
             folders=settings.reference_dirs,
             timeout_s=settings.reference_timeout_s,
@@ -160,7 +160,7 @@ class Casting(Generic[VoiceT]):
         self.registry.check_free(sheet.name)
         wavs, warnings = [], []
         for data in files:
-            loaded = await asyncio.to_thread(self.sandbox.load, data)
+            loaded = await self.sandbox.decode(data)
             wavs.append(await asyncio.to_thread(to_wav, loaded.recording))
             warnings += [loaded.warning] if loaded.warning else []
         recordings = [(await asyncio.to_thread(load_recording, wav)).recording for wav in wavs]
@@ -181,7 +181,7 @@ class Casting(Generic[VoiceT]):
         if isinstance(emotion, Speaker):
             return emotion.key, await self.voices.get(emotion)
         if isinstance(emotion, bytes):
-            loaded = await asyncio.to_thread(self.sandbox.load, emotion)
+            loaded = await self.sandbox.decode(emotion)
         else:
             loaded = await self.references.load(emotion, param=_EMOTION)
         return loaded.recording.sha256, await self.voices.get_recordings((loaded.recording,))

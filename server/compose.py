@@ -77,6 +77,7 @@ def compose(
 def _uploads(settings: Settings) -> UploadFolder | None:
     if settings.voices_dir is None:
         return None
+    settings.voices_dir.mkdir(parents=True, exist_ok=True)
     return UploadFolder(
         settings.voices_dir,
         max_voices=settings.voices_max,

@@ -13,16 +13,19 @@ import re
 import socket
 import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import httpcore
 
-from streaming.errors import BadRecording, ReferenceRefused
+from streaming.errors import BadConfig, BadRecording, ReferenceRefused
 
 Address: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+T = TypeVar("T")
 
 Resolve: TypeAlias = Callable[[str, int], Awaitable[Sequence[Address]]]
 """Every address of a host name; raises ``OSError``."""
@@ -79,17 +82,22 @@ def is_public(address: Address) -> bool:
     if isinstance(address, ipaddress.IPv6Address):
         if address.ipv4_mapped is not None:
             return is_public(address.ipv4_mapped)
-        if address.sixtofour or address.teredo or address in _NAT64:
+        tunnelled = address.sixtofour or address.teredo or address in _NAT64
+        if tunnelled or address.is_site_local:
             return False
     return address.is_global and not (
         address.is_multicast or address.is_reserved or address.is_private
     )
 
 
+async def in_thread(work: Callable[..., T], *arguments: Any) -> T:
+    """What ``work`` gives, on threads that may all hang without holding up speech."""
+    return await asyncio.get_running_loop().run_in_executor(_threads(), work, *arguments)
+
+
 async def resolve(host: str, port: int) -> Sequence[Address]:
     """What the system's resolver says."""
-    loop = asyncio.get_running_loop()
-    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = await in_thread(socket.getaddrinfo, host, port, 0, socket.SOCK_STREAM)
     return [ipaddress.ip_address(str(entry[4][0]).partition("%")[0]) for entry in found]
 
 
@@ -137,7 +145,7 @@ class GuardedNetwork(httpcore.AsyncNetworkBackend):
 class Fetcher:
     """Fetches from ``hosts``: names, ``*.name`` for all below it, ``name:port`` off the usual port.
 
-    ``resolve`` and ``network`` are the ways out; tests watch them.
+    ``resolve`` and ``network`` are the ways out; tests watch them. Raises ``BadConfig``.
     """
 
     def __init__(
@@ -149,6 +157,10 @@ class Fetcher:
         network: httpcore.AsyncNetworkBackend | None = None,
     ) -> None:
         self._hosts = frozenset(host.lower() for host in hosts)
+        for host in self._hosts:
+            name, _, port = host.removeprefix("*.").partition(":")
+            if not _HOST.fullmatch(name) or not (port.isdecimal() or host.endswith(name)):
+                raise BadConfig(f"{host!r} is not the name of a host", param="reference_hosts")
         self._max_bytes = max_bytes
         self._network = GuardedNetwork(resolve=resolve, network=network or httpcore.AnyIOBackend())
 
@@ -219,6 +231,11 @@ class Fetcher:
                         f"the recording is bigger than {self._max_bytes // 1_000_000} MB"
                     )
             return bytes(body)
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(8, "references")
 
 
 @cache

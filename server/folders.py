@@ -16,11 +16,15 @@ class Folders:
     """Regular files below ``roots``, reached without a link on the way.
 
     A relative path is looked for in every root in order; an absolute one has to begin with a root
-    as it was configured, or with where that leads. Hard links are the operator's affair.
+    as it was configured, or with where that leads. Hard links are the operator's affair. Raises
+    ``BadConfig``.
     """
 
     def __init__(self, roots: Iterable[Path]) -> None:
         self._roots = [(root.absolute(), root.resolve()) for root in roots]
+        for root, _ in self._roots:
+            if not root.is_dir():
+                raise BadConfig(f"there is no folder {root}", param="reference_dirs")
         if self._roots and os.open not in os.supports_dir_fd:
             raise BadConfig("recordings by path need a POSIX system", param="reference_dirs")
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
-from server.fetching import Fetcher
+from server.fetching import Fetcher, in_thread
 from server.folders import Folders
-from speakers.recording import DEFAULT_LIMITS, LoadedRecording, load_recording
+from speakers.recording import DEFAULT_LIMITS, LoadedRecording
 from streaming.errors import BadRecording, ReferenceRefused, SpeechError
 from streaming.fields import MAX_PLACE_CHARS
 
@@ -19,13 +19,13 @@ class References:
     """The one door for recordings from elsewhere.
 
     Without ``hosts`` no URL is allowed, without ``folders`` no path. Getting a recording takes at
-    most ``timeout_s``, the wait for one of eight turns included. ``decode`` blocks.
+    most ``timeout_s``, the wait for one of eight turns included.
     """
 
     def __init__(
         self,
         *,
-        decode: Callable[[bytes], LoadedRecording] = load_recording,
+        decode: Callable[[bytes], Awaitable[LoadedRecording]],
         hosts: Iterable[str] = (),
         folders: Iterable[Path] = (),
         timeout_s: float = 1.5,
@@ -60,7 +60,7 @@ class References:
         try:
             async with asyncio.timeout(self._timeout_s), self._turns:
                 data = await self._read(text)
-                return await asyncio.to_thread(self._decode, data)
+                return await self._decode(data)
         except TimeoutError:
             raise BadRecording("the recording did not come in time", param=param) from None
         except SpeechError as error:
@@ -70,4 +70,4 @@ class References:
     async def _read(self, text: str) -> bytes:
         if "://" in text:
             return await self._fetcher.fetch(text)
-        return await asyncio.to_thread(self._folders.read, text, DEFAULT_LIMITS.max_bytes)
+        return await in_thread(self._folders.read, text, DEFAULT_LIMITS.max_bytes)

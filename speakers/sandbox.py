@@ -7,6 +7,7 @@ checked like any other input. The two talk in frames: a length of 8 bytes, then 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -43,11 +45,17 @@ class Sandbox:
         self._timeout_s = timeout_s
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
+        self._thread: ThreadPoolExecutor | None = None
 
     def start(self) -> None:
         """Have the process there before the first recording comes; blocking."""
         with self._lock:
             self._child = self._child or _spawn()
+
+    async def decode(self, data: bytes) -> LoadedRecording:
+        """As ``load``, on a thread of its own: recordings that hang hold up nobody else's work."""
+        self._thread = self._thread or ThreadPoolExecutor(1, "sandbox")
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self.load, data)
 
     def load(self, data: bytes) -> LoadedRecording:
         """As ``load_recording``; blocking, from any thread. Raises ``BadRecording``."""
@@ -66,7 +74,12 @@ class Sandbox:
         return _checked(told, samples, data)
 
     def close(self) -> None:
-        """End the process."""
+        """End the process and the thread; blocking."""
+        if (child := self._child) is not None:
+            child.kill()
+        if self._thread is not None:
+            self._thread.shutdown(cancel_futures=True)
+            self._thread = None
         with self._lock:
             self._drop()
 

@@ -17,6 +17,7 @@ from server import folders
 from server.fetching import Fetcher
 from server.references import References
 from speakers.recording import DEFAULT_LIMITS
+from streaming import wire
 from tests.fakes import ToneScript
 from tests.live.hostile import (
     ANSWERS,
@@ -30,6 +31,7 @@ from tests.live.hostile import (
     bad_files,
     build,
 )
+from tests.live.peers import talk
 from tests.server.rooms import Room, make_room, serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -205,7 +207,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
     room = make_room(folder / "speakers", ToneScript(characters_per_second=60.0))
     casting = room.service.casting
     casting.references = References(
-        decode=casting.sandbox.load,
+        decode=casting.sandbox.decode,
         folders=[root],
         fetcher=Fetcher(
             HOSTS, max_bytes=DEFAULT_LIMITS.max_bytes, resolve=resolver, network=network
@@ -294,6 +296,39 @@ async def test_what_is_allowed_is_heard(
     assert len(world.resolver.asked) == len(connections)
     [take] = world.room.model.takes
     assert take.emotion_voice is not None
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "../secret.wav",
+        "/etc/passwd",
+        "ROOT/link.wav",
+        "ROOT/fifo.wav",
+        "ROOT/none.wav",
+        "ROOT/bomb.flac",
+        "http://127.1/",
+        "http://metadata.cdn.example/good.wav",
+        "http://good.example/to-metadata",
+        "http://good.example/drip",
+        "file:///etc/passwd",
+    ],
+)
+async def test_other_doors_have_the_same_lock(world: World, reference: str) -> None:
+    reference = reference.replace("ROOT", str(world.root))
+    body = {"text": "Hi.", "audio_paths": [reference]}
+    answer = await world.client.post("/tts_url", json=body)
+    assert 400 <= answer.status_code < 500
+    assert answer.json()["error"]["code"] in CODES
+    async with talk(world.room) as socket:
+        emotion = {"reference": reference}
+        await socket.send("input.text", text="Hi.", emotion=emotion)
+        await socket.send("input.done")
+        failure = await socket.until(wire.Failure)
+        assert failure.code in CODES and failure.param == "emotion.reference"
+    assert {host for host, _ in world.network.connected} <= {PUBLIC}
+    assert all(path.is_relative_to(world.root) for path in world.os.opened)
+    assert not world.room.model.takes
 
 
 async def test_a_name_that_changes_its_mind_is_refused_the_second_time(world: World) -> None:

@@ -113,6 +113,29 @@ def test_death_at_any_moment_leaves_a_whole_voice_or_none(tmp_path: Path, what: 
     assert all(names == after for names, _ in steps[done:])
 
 
+@pytest.mark.parametrize("working", range(4))
+def test_a_disk_that_fails_leaves_nothing(
+    folder: UploadFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, working: int
+) -> None:
+    """The first flushes work, the next one finds the disk full."""
+    folder.add(replace(SHEET, name="old"), WAVS[:1])
+    left = working
+
+    def full(_: int) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(OSError, match="no space"):
+            folder.add(SHEET, WAVS)
+    assert [speaker.name for speaker in folder.load()] == ["old"]
+    assert len(list((tmp_path / "voices").iterdir())) == 1
+    folder.add(SHEET, WAVS)
+
+
 def test_everything_is_on_the_disk_before_it_is_shown(
     folder: UploadFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
