@@ -25,7 +25,18 @@ from server.metrics import Metrics
 from server.tokens import Tokens
 from streaming.errors import AccessError, ForbiddenOrigin, SpeechError, Unauthorized
 
-PUBLIC = frozenset({"/", "/healthz", "/readyz", "/v1/", "/health", "/docs", "/openapi.json"})
+PUBLIC = frozenset(
+    {
+        "/",
+        "/healthz",
+        "/readyz",
+        "/v1/",
+        "/health",
+        "/index-tts/v1/health",
+        "/docs",
+        "/openapi.json",
+    }
+)
 """Paths that ask for no key: they tell nothing and start nothing."""
 
 KNOCK = "knock"
