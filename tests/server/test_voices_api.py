@@ -15,13 +15,12 @@ import numpy as np
 import pytest
 
 from server import forms
-from server.admission import Caller
+from server.keys import make_key, write_keys
 from speakers.recording import load_recording
-from speakers.uploads import Sheet
 from streaming.errors import SynthesisFailed
 from tests.fakes import ToneScript
 from tests.server.rooms import Room, eventually, in_process, make_room
-from tests.speakers.sounds import encode, noise
+from tests.speakers.sounds import noise
 
 VOICES = "/v1/voices"
 SPEECH = "/v1/audio/speech"
@@ -72,7 +71,9 @@ async def test_a_voice_is_told_by_name_or_alias(client: httpx.AsyncClient) -> No
     bert = (await client.get(f"{VOICES}/bertie")).json()
     assert bert == {
         "id": "bert",
+        "voice_id": "bert",
         "name": "bert",
+        "category": "premade",
         "description": "",
         "language": "en",
         "aliases": ["bertie"],
@@ -91,7 +92,8 @@ async def test_an_added_voice_speaks_at_once_on_every_door(
     answer = await add(client, description="Dora, 30", language="en")
     assert answer.status_code == 201 and answer.headers["Location"] == f"{VOICES}/dora"
     told = answer.json()
-    assert told["uploaded"] and (told["description"], told["language"]) == ("Dora, 30", "en")
+    assert told["uploaded"] and told["category"] == "cloned"
+    assert (told["description"], told["language"]) == ("Dora, 30", "en")
     assert (await client.get(answer.headers["Location"])).json() == told
     spoken = await client.post(SPEECH, json={"input": "Hello there.", "voice": "dora"})
     assert spoken.status_code == 200
@@ -150,15 +152,20 @@ async def test_two_voices_of_one_sound_are_forgotten_together(
     assert room.service.casting.voices.held_bytes < held
 
 
-async def test_a_voice_of_another_key_is_not_deleted(room: Room, client: httpx.AsyncClient) -> None:
-    wav = noise(1.0)
-    sheet = Sheet(name="emil", consent="yes", owner=Caller(key_id="somebody").key_id)
-    room.service.casting.registry.add(sheet, [wav])
-    answer = await client.delete(f"{VOICES}/emil")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthorized")
-
-
-SILENCE = encode(np.zeros((32_000, 1), np.float32))
+async def test_a_voice_is_deleted_with_the_key_that_added_it(tmp_path: Path) -> None:
+    made = [make_key(name) for name in ("dora", "emil")]
+    write_keys(tmp_path / "keys.json", [key for key, _ in made])
+    dora, emil = ({"X-API-Key": secret} for _, secret in made)
+    room = make_room(tmp_path, voices_dir=tmp_path / "uploads", keys=tmp_path / "keys.json")
+    async with in_process(room) as client:
+        assert (await add(client)).status_code == 401
+        answer = await client.post(VOICES, data=FIELDS, files=[FILE], headers=dora)
+        assert answer.status_code == 201
+        body = {"input": "Hello.", "voice": "dora"}
+        assert (await client.post(SPEECH, json=body, headers=emil)).status_code == 200
+        refused = await client.delete(f"{VOICES}/dora", headers=emil)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (401, "unauthorized")
+        assert (await client.delete(f"{VOICES}/dora", headers=dora)).status_code == 204
 
 
 @pytest.mark.parametrize(
