@@ -29,9 +29,11 @@ SHARES = (0.25, 0.45, 0.25, 0.05)
 """Lengths of the training sequences, prompt included, and how often each occurs."""
 UNPROMPTED = 0.02
 """Share of sequences without any condition, for classifier-free guidance."""
-AT_START = 0.7
+AT_START = 0.8
 """Share of sequences at time 0, where a mel is guessed from its conditions alone."""
-MISHEARD = 0.3
+NOISE = 0.3
+"""Standard deviation of the noise: with so little of it, a few steps get to the mel."""
+MISHEARD = 0.5
 """Largest share of a prompt's codes that are replaced."""
 MEAN_LOG_MEL = -5.5
 
@@ -101,7 +103,6 @@ class AcousticTask:
     ) -> None:
         self.codec = frozen_codec(config)
         self._codes = config.semantic_codec.codebook_size
-        self._noise = config.inference.cfm_temperature
         self.regulator = LengthRegulator(config.s2mel.length_regulator)
         self.dit = DiT(config.s2mel)
         self.module: nn.Module = nn.ModuleDict(
@@ -188,7 +189,7 @@ class AcousticTask:
         """``mel [B, 80, T]``, ``known [B, 1, T]``, ``mu [B, T, C]``, ``style [B, 192]``."""
         rows, _, total = mel.shape
         t = torch.rand(rows) * (torch.rand(rows) >= AT_START)
-        noise = torch.randn_like(mel) * self._noise
+        noise = torch.randn_like(mel) * NOISE
         x = (1 - t)[:, None, None] * noise + t[:, None, None] * mel
         x = x * (1 - known)
         prompt = mel * known * keep[:, None, None]
