@@ -124,9 +124,9 @@ class Registry:
         shown = tuple(speaker for speaker in self._uploaded if speaker.name not in names)
         self.catalog: Catalog = make_catalog((*self._speakers, *shown))
 
-    def _look(self) -> tuple[Stamp, int]:
+    def _look(self) -> tuple[object, ...]:
         """The states of speaker.json and of the folder of uploads."""
-        return _stamp(self._path), self._uploads.stamp if self._uploads else 0
+        return _stamp(self._path), self._uploads.stamp if self._uploads else None
 
     def _read(self) -> tuple[Speaker, ...]:
         self._known, self._checked = self._checked, {}

@@ -84,11 +84,11 @@ class UploadFolder:
         self._max_bytes = max_bytes
 
     @property
-    def stamp(self) -> int:
-        """Changes when a voice comes or goes."""
+    def stamp(self) -> tuple[int, frozenset[str]]:
+        """Changes when a voice comes or goes, two within one tick of the disk's clock included."""
         with suppress(OSError):
-            return self._folder.stat().st_mtime_ns
-        return 0
+            return self._folder.stat().st_mtime_ns, frozenset(os.listdir(self._folder))
+        return 0, frozenset()
 
     def load(self) -> tuple[Speaker, ...]:
         """Every voice in the folder, the oldest first; what is no voice is logged and left alone.
