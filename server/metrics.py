@@ -21,57 +21,42 @@ class Metrics:
     """Everything at ``/metrics``."""
 
     def __init__(self) -> None:
-        registry = self._registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        self.requests = Counter(
-            "indextts_requests",
-            "Texts that were asked for, by how they ended: done, cancelled, error.",
-            ["outcome"],
-            registry=registry,
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self.requests = self._counter(
+            "requests", "Texts, by how they ended: done, cancelled, error.", "outcome"
         )
-        self.errors = Counter(
-            "indextts_errors", "Refusals and failures by code.", ["code"], registry=registry
+        self.errors = self._counter("errors", "Refusals and failures by code.", "code")
+        self.http = self._counter(
+            "connections", "HTTP requests by status; a WebSocket counts once, as 101.", "status"
         )
-        self.http = Counter(
-            "indextts_connections",
-            "HTTP requests by status; a WebSocket counts once, as 101.",
-            ["status"],
-            registry=registry,
-        )
-        self.first_audio_s = Histogram(
-            "indextts_first_audio_seconds",
+        self.first_audio_s = self._histogram(
+            "first_audio_seconds",
             "From a text's arrival to its first samples, the wait for a place included.",
-            buckets=_SECONDS,
-            registry=registry,
+            _SECONDS,
         )
-        self.queue_s = Histogram(
-            "indextts_queue_seconds", "Waits for a place.", buckets=_SECONDS, registry=registry
+        self.queue_s = self._histogram("queue_seconds", "Waits for a place.", _SECONDS)
+        self.rtf = self._histogram(
+            "rtf", "Seconds of computing per second of audio, of one text.", _RATIOS
         )
-        self.rtf = Histogram(
-            "indextts_rtf",
-            "Seconds of computing per second of audio, of one text.",
-            buckets=_RATIOS,
-            registry=registry,
-        )
-        self.underruns = Counter(
-            "indextts_underruns",
+        self.underruns = self._counter(
+            "underruns",
             "Times that a listener who plays 200 ms behind the first samples ran dry (estimate).",
-            registry=registry,
         )
-        self.stage_s = Counter(
-            "indextts_stage_seconds", "Computing by stage.", ["stage"], registry=registry
-        )
-        self.audio_s = Counter(
-            "indextts_audio_seconds", "Audio given to listeners.", registry=registry
-        )
-        self.characters = Counter(
-            "indextts_characters", "Characters that were spoken.", registry=registry
-        )
+        self.stage_s = self._counter("stage_seconds", "Computing by stage.", "stage")
+        self.audio_s = self._counter("audio_seconds", "Audio given to listeners.")
+        self.characters = self._counter("characters", "Characters that were spoken.")
+
+    def _counter(self, name: str, about: str, *labels: str) -> Counter:
+        return Counter(f"indextts_{name}", about, labels, registry=self.registry)
+
+    def _histogram(self, name: str, about: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"indextts_{name}", about, buckets=buckets, registry=self.registry)
 
     def watch(self, name: str, about: str, value: Callable[[], float]) -> None:
         """A gauge that is read when somebody asks."""
-        Gauge(f"indextts_{name}", about, registry=self._registry).set_function(value)
+        Gauge(f"indextts_{name}", about, registry=self.registry).set_function(value)
 
     def text(self) -> bytes:
         """The exposition format."""
-        return generate_latest(self._registry)
+        return generate_latest(self.registry)

@@ -15,6 +15,7 @@ from server.casting import Casting, Part
 from server.config import Settings
 from server.feed import TextFeed
 from server.floor import Floor
+from server.health import EngineHealth
 from server.meters import SpeechMeter
 from server.metrics import Metrics
 from server.references import References
@@ -26,12 +27,9 @@ from streaming.errors import BadConfig, EngineFailed, Internal, SpeechError, Uns
 from streaming.events import AudioFrame, Event, SpeechDone, Warned
 from streaming.fields import SpeechConfig
 from streaming.pipeline import SpeechPipeline
-from streaming.pulse import RETRY_AFTER_S
 from streaming.speech import Brake, ModelInfo, Recording, SpeechModel, VoiceT
 
 logger = logging.getLogger(__name__)
-
-_RECOVERY_PAUSES_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 
 
 async def _nothing() -> None:
@@ -57,15 +55,15 @@ class SynthesisService(Generic[VoiceT]):
     ) -> None:
         self.settings = settings
         self.sessions = 0
-        self.warmed = asyncio.Event()
         self._model = model
         self._pipeline = pipeline
         self.casting = Casting(registry=registry, voices=voices, model=model, settings=settings)
         self._start = start
         self._stop = stop
-        self._warming: asyncio.Task[None] | None = None
-        self._state = "warming"
-        self._hung = False
+        self._health = EngineHealth(
+            speak_once=self._speak_once, pulse=pipeline.pulse, stall_s=settings.engine_stall_s
+        )
+        self.warmed = self._health.warmed
         self.metrics = Metrics()
         self.admission = Admission(
             active=settings.limits.active_requests,
@@ -92,21 +90,17 @@ class SynthesisService(Generic[VoiceT]):
     @property
     def state(self) -> str:
         """``ready``, or why not: ``warming``, ``draining``, ``engine_failed``, ``failed``."""
-        return "draining" if self.admission.draining.is_set() else self._state
+        return "draining" if self.admission.draining.is_set() else self._health.state
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Start the engine, warm up in the background; on leaving, stop everything."""
         await self._start()
         self.casting.start()
-        self._warming = asyncio.create_task(self._warm(), name="warm up")
-        watchdog = asyncio.create_task(self._watch_engine(), name="watchdog")
         try:
-            yield
+            async with self._health.watching():
+                yield
         finally:
-            watchdog.cancel()
-            self._warming.cancel()
-            await asyncio.gather(watchdog, self._warming, return_exceptions=True)
             await self.casting.aclose()
             self._pipeline.close()
             await self._stop()
@@ -171,8 +165,7 @@ class SynthesisService(Generic[VoiceT]):
             ):
                 # Nobody waits in line to hear of a wrong name.
                 part = self.casting.part(request_id, config, recordings)
-                if self._hung:
-                    raise EngineFailed("the engine is hung", retry_after_s=RETRY_AFTER_S)
+                self._health.check()
                 async with aclosing(self._chunks(part, feed)) as chunks:
                     first = await anext(chunks, None)
                     meter.arrived()
@@ -188,7 +181,7 @@ class SynthesisService(Generic[VoiceT]):
                             meter.see(event)
                             yield _with_wait(event, waited_ms)
         except EngineFailed:
-            self._recover()
+            self._health.recover()
             raise
         except SpeechError:
             raise
@@ -220,19 +213,6 @@ class SynthesisService(Generic[VoiceT]):
             async for event in events:
                 yield event
 
-    async def _warm(self) -> None:
-        """Speak once with the first voice, so that nobody else pays for it."""
-        try:
-            await self._speak_once()
-        except Exception:
-            logger.exception("warming up failed")
-            self._state = "failed"
-        else:
-            self._state = "ready"
-        self.warmed.set()
-        if self._state != "ready":
-            await self._probe()
-
     async def _speak_once(self) -> None:
         """Speak to nobody, beside the queue; raises what the engine raises."""
         part = self.casting.part("warm-up", SpeechConfig(), None)
@@ -242,38 +222,6 @@ class SynthesisService(Generic[VoiceT]):
             async for event in events:
                 if isinstance(event, AudioFrame):
                     logger.debug("warm-up made %d samples", event.samples)
-
-    def _recover(self) -> None:
-        """The engine died: not ready until a probe has spoken."""
-        if self._state == "ready":
-            self._state = "engine_failed"
-            self._warming = asyncio.create_task(self._probe(), name="recover")
-
-    async def _probe(self) -> None:
-        for attempt in range(10_000):
-            await asyncio.sleep(_RECOVERY_PAUSES_S[min(attempt, len(_RECOVERY_PAUSES_S) - 1)])
-            try:
-                await self._speak_once()
-            except Exception:
-                logger.warning("the engine is still down", exc_info=True)
-            else:
-                self._state, self._hung = "ready", False
-                return
-
-    async def _watch_engine(self) -> None:
-        """Fail everybody when the engine answers nobody any more; it may wake up later.
-
-        Before the server is warm, nothing is known of how long a first answer takes.
-        """
-        limit_s = self.settings.engine_stall_s
-        while True:
-            await asyncio.sleep(min(1.0, limit_s / 4))
-            silent_s = self._pipeline.pulse.silent_s
-            if self.warmed.is_set() and silent_s > limit_s:
-                logger.error("the engine has given nothing for %.1f s", silent_s)
-                self._hung = True
-                self._pipeline.pulse.stop()
-                self._recover()
 
     def _watch_gauges(self) -> None:
         """What is read when somebody asks for the metrics."""

@@ -23,7 +23,7 @@ _OF_OTHERS = {CONFIG_VARIABLE, f"{PREFIX}URL", f"{PREFIX}API_KEY", f"{PREFIX}OFF
 _TRUTH = {"true": True, "yes": True, "on": True, "1": True}
 _TRUTH |= {"false": False, "no": False, "off": False, "0": False}
 _CONFIG_BYTES = 2**20
-_FROM_ZERO = {"limits.queued_requests"}
+_FROM_ZERO = {"limits.queued_requests", "limits.resume_s", "limits.replay_bytes"}
 
 Values: TypeAlias = Mapping[str, Any]
 """Checked values by the key of their setting."""

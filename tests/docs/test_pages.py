@@ -17,8 +17,10 @@ from typer.main import get_command
 
 import bench.cancel
 import bench.latency
-import bench.uploads
+import bench.overhead
+import bench.overload
 import bench.schema
+import bench.uploads
 import bench.voice
 import client.commands
 import indextts.parity
@@ -27,6 +29,7 @@ from indextts.text.normalizer import Normalizer
 from indextts.v2.config import InferenceConfig
 from server.app import create_app
 from server.errors import ANSWERS
+from server.sources import SETTINGS
 from speakers.catalog import load_catalog
 from streaming.errors import InputError
 from streaming.fields import FIELDS
@@ -70,6 +73,8 @@ def programs() -> Mapping[str, typer.Typer]:
         "python -m indextts.parity": _single(indextts.parity.main),
         "scripts/bench latency": _single(bench.latency.main),
         "scripts/bench cancel": _single(bench.cancel.main),
+        "scripts/bench overhead": _single(bench.overhead.main),
+        "scripts/bench overload": _single(bench.overload.main),
         "scripts/bench schema": _single(bench.schema.main),
         "scripts/bench uploads": _single(bench.uploads.main),
         "scripts/bench voice": _single(bench.voice.main),
@@ -120,21 +125,29 @@ def test_make_targets_exist(target: str) -> None:
 
 @pytest.mark.parametrize(
     ("page", "heading", "app"),
-    [
-        ("docs/server.md", "Options", server.cli.app),
-        ("docs/client.md", "Client", client.commands.app),
-    ],
+    [("docs/client.md", "Client", client.commands.app)],
 )
 def test_option_tables_are_complete(page: str, heading: str, app: typer.Typer) -> None:
     named = {flag for row in rows(page, heading) for flag in code(row[0]) if flag[0] == "-"}
     assert named == options(app)
 
 
-def test_server_defaults() -> None:
-    params = {p.opts[0]: p.default for p in get_command(server.cli.app).params}
-    for option, default, _ in rows("docs/server.md", "Options"):
-        value = params[code(option)[0]]
-        assert value is None or code(default) == [str(getattr(value, "value", value))], option
+def test_settings_table() -> None:
+    shown = rows("docs/configuration.md", "Settings")
+    table = {code(name)[0]: default for name, default, _ in shown}
+    own = {key: setting for key, setting in SETTINGS.items() if "." not in key}
+    assert set(table) == set(own)
+    for key, setting in own.items():
+        value = str(setting.default)
+        value = value.lower() if setting.kind is bool else value
+        assert code(table[key]) == ([] if setting.default in (None, "", ()) else [value]), key
+
+
+def test_metrics_table(tmp_path: Path) -> None:
+    named = {name for row in rows("docs/operations.md", "Metrics") for name in code(row[0])}
+    families = make_room(tmp_path).service.metrics.registry.collect()
+    known = {f"{one.name}{'_total' * (one.type == 'counter')}" for one in families}
+    assert named == {name for name in known if name.startswith("indextts_")}
 
 
 def test_error_table() -> None:
@@ -219,7 +232,10 @@ def test_pages_name_no_machine(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert not re.search(r"(?<!\w)/(work|tmp|home|root|opt|Users)/", text)
     hosts = re.findall(r"https?://([\w.-]+)", text)
-    assert set(hosts) <= {"127.0.0.1", "download.pytorch.org"}
+    assert {host for host in hosts if not host.endswith(".example")} <= {
+        "127.0.0.1",
+        "download.pytorch.org",
+    }
 
 
 def test_message_examples_decode() -> None:
