@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import aiohttp
 import pytest
 from livekit.agents import APIStatusError
-from livekit.plugins import elevenlabs, openai
+from livekit.agents.utils import http_context
 
 from tests.dialects.listening import LONG, TEXT, TOKENS, check_silence, check_whole
+from tests.dialects.snippets import snippet
 from tests.server.rooms import Room
 
 TIMEOUT_S = 15.0
@@ -29,23 +29,15 @@ class Heard:
 
 
 @asynccontextmanager
-async def elevenlabs_tts(room: Room, **options: Any) -> AsyncIterator[Any]:
-    async with aiohttp.ClientSession() as session:
-        options = {"voice_id": "anna", "encoding": "pcm_24000", **options}
-        tts = elevenlabs.TTS(
-            api_key="any", base_url=f"{room.url}/v1", http_session=session, **options
-        )
+async def plugin(name: str, room: Room, **options: Any) -> AsyncIterator[Any]:
+    """A plugin as the page configures it, or with other options."""
+    async with http_context.open():
+        names = snippet(f"plugins import {name}", room)
+        tts = names["tts"]
+        if options:
+            tts = names[name].TTS(api_key="any", base_url=f"{room.url}/v1", **options)
         yield tts
         await tts.aclose()
-
-
-@asynccontextmanager
-async def openai_tts(room: Room, response_format: str) -> AsyncIterator[Any]:
-    tts = openai.TTS(
-        api_key="any", base_url=f"{room.url}/v1", voice="alloy", response_format=response_format
-    )
-    yield tts
-    await tts.aclose()
 
 
 async def listen(stream: Any, most_bytes: float = float("inf")) -> Heard:
@@ -70,11 +62,11 @@ async def say(tts: Any, *tokens: str) -> Heard:
         return await listen(stream)
 
 
-@pytest.mark.parametrize("encoding", ["pcm_24000", "mp3_22050_32"])
+@pytest.mark.parametrize("options", [{}, {"voice_id": "anna", "encoding": "mp3_22050_32"}])
 async def test_elevenlabs_speaks_is_interrupted_and_speaks_again(
-    slow_room: Room, encoding: str
+    slow_room: Room, options: dict[str, str]
 ) -> None:
-    async with elevenlabs_tts(slow_room, encoding=encoding) as tts:
+    async with plugin("elevenlabs", slow_room, **options) as tts:
         slow_room.model.log.clear()
         heard = await say(tts, *TOKENS)
         check_whole(slow_room, heard.pcm, heard.rate_hz)
@@ -93,7 +85,7 @@ async def test_elevenlabs_speaks_is_interrupted_and_speaks_again(
 
 async def test_elevenlabs_speaks_at_once_after_a_late_interruption(slow_room: Room) -> None:
     """LiveKit tells nobody that it dropped a text that had ended; the next is not held up."""
-    async with elevenlabs_tts(slow_room) as tts:
+    async with plugin("elevenlabs", slow_room) as tts:
         async with tts.stream() as stream:
             for token in LONG:
                 stream.push_text(token)
@@ -110,7 +102,8 @@ async def test_elevenlabs_speaks_at_once_after_a_late_interruption(slow_room: Ro
 
 
 async def test_elevenlabs_tells_when_words_are_heard(room: Room) -> None:
-    async with elevenlabs_tts(room, preferred_alignment="original") as tts:
+    options = {"voice_id": "anna", "preferred_alignment": "original"}
+    async with plugin("elevenlabs", room, **options) as tts:
         heard = await say(tts, "Hello there, this is all of it.")
     assert "".join(heard.words).split() == ["Hello", "there,", "this", "is", "all", "of", "it."]
     starts_s = [word.start_time for word in heard.words]
@@ -120,7 +113,7 @@ async def test_elevenlabs_tells_when_words_are_heard(room: Room) -> None:
 
 @pytest.mark.parametrize("encoding", ["pcm_16000", "mp3_44100_128", "opus_48000_32"])
 async def test_elevenlabs_without_a_stream(room: Room, encoding: str) -> None:
-    async with elevenlabs_tts(room, encoding=encoding) as tts:
+    async with plugin("elevenlabs", room, voice_id="anna", encoding=encoding) as tts:
         room.model.log.clear()
         async with tts.synthesize(TEXT) as stream:
             heard = await listen(stream)
@@ -128,23 +121,23 @@ async def test_elevenlabs_without_a_stream(room: Room, encoding: str) -> None:
 
 
 async def test_elevenlabs_lists_the_voices(room: Room) -> None:
-    async with elevenlabs_tts(room) as tts:
+    async with plugin("elevenlabs", room) as tts:
         names = [voice.id for voice in await tts.list_voices()]
     assert {"anna", "bert"} <= set(names)
 
 
 async def test_elevenlabs_hears_of_a_wrong_voice(room: Room) -> None:
-    async with elevenlabs_tts(room, voice_id="nobody") as tts:
+    async with plugin("elevenlabs", room, voice_id="nobody") as tts:
         with pytest.raises(APIStatusError) as refused:
             await say(tts, *TOKENS)
         assert refused.value.status_code == 404
 
 
-@pytest.mark.parametrize("response_format", ["pcm", "mp3", "opus"])
+@pytest.mark.parametrize("options", [{}, {"response_format": "pcm"}])
 async def test_openai_speaks_is_interrupted_and_speaks_again(
-    slow_room: Room, response_format: str
+    slow_room: Room, options: dict[str, str]
 ) -> None:
-    async with openai_tts(slow_room, response_format) as tts:
+    async with plugin("openai", slow_room, **options) as tts:
         slow_room.model.log.clear()
         async with tts.synthesize(TEXT) as stream:
             heard = await listen(stream)
