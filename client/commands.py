@@ -17,7 +17,7 @@ import typer
 from client import voices
 from client.connection import connect
 from client.http import HttpClient
-from client.outcome import EXIT_REFUSED, EXIT_STOPPED, Json, Url, WaitReady, guard
+from client.outcome import EXIT_REFUSED, EXIT_STOPPED, Json, Url, WaitReady, api_key, guard
 from client.playback import MAX_AHEAD_S, Output, SilentOutput, find_output
 from client.recording import check_target
 from client.show import consoles, report_json, report_table
@@ -210,12 +210,12 @@ async def _perform(job: Job, pieces: AsyncIterator[Piece]) -> Report:
     if job.output is not None and not job.to_stdout:
         check_target(job.output)
     if job.wait_ready_s:
-        async with HttpClient(job.url) as client:
+        async with HttpClient(job.url, key=api_key()) as client:
             await client.wait_ready(job.wait_ready_s)
     target: Path | BinaryIO | None = sys.stdout.buffer if job.to_stdout else job.output
     # A player wants no more ahead than it can hold; otherwise as fast as the server can.
     pace = {"max_lead_s": MAX_AHEAD_S} if job.play else {}
-    async with connect(job.url, {**job.config, **pace}) as connection:
+    async with connect(job.url, {**job.config, **pace}, key=api_key()) as connection:
         sinks = Sinks(target=target, output=_output() if job.play else None)
         with _stopping(sinks.stop):
             return await speak(connection, pieces, sinks)

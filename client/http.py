@@ -17,7 +17,7 @@ from urllib.parse import quote
 import httpx
 
 from client.errors import BrokenProtocol, CannotConnect, ConnectionLost, error_of
-from client.urls import http_url, is_loopback
+from client.urls import bearer, http_url, is_loopback
 from streaming.errors import SpeechError
 
 MAX_EVENT_BYTES = 4 * 1024 * 1024
@@ -39,19 +39,20 @@ class Voice:
 
 
 class HttpClient:
-    """A client of one server; use it as an async context manager.
+    """A client of one server; use it as an async context manager. ``key`` is for servers that ask.
 
     Every method raises ``CannotConnect`` and ``ConnectionLost``, and the server's refusal as a
     ``SpeechError``.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 60.0) -> None:
+    def __init__(self, url: str, *, key: str | None = None, timeout_s: float = 60.0) -> None:
         try:
             base = http_url(url)
         except ValueError as error:
             raise CannotConnect(str(error)) from error
         self._client = httpx.AsyncClient(
             base_url=base,
+            headers=bearer(key),
             timeout=httpx.Timeout(timeout_s, connect=10.0),
             trust_env=not is_loopback(url),
         )

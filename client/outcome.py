@@ -1,8 +1,9 @@
-"""How a command ends: its result, or its failure in one line and an exit code."""
+"""What all commands share: options, the key, and how they end."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Coroutine
 from typing import Annotated, Any, TypeVar
 
@@ -21,6 +22,11 @@ WaitReady = Annotated[
     float, typer.Option(min=0.0, metavar="SECONDS", help="Wait so long for the server to be ready.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one line of JSON, for machines.")]
+
+
+def api_key() -> str | None:
+    """The key of the environment; on a command line, other users of the machine would see it."""
+    return os.environ.get("INDEXTTS_API_KEY")
 
 
 def guard(work: Coroutine[Any, Any, T], *, as_json: bool) -> T:

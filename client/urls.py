@@ -1,4 +1,4 @@
-"""Where a server's doors are, from the one address a user gives."""
+"""Where a server's doors are, from the one address a user gives, and the key to them."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ def is_loopback(url: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
     except ValueError:
         return False
+
+
+def bearer(key: str | None) -> dict[str, str]:
+    """The header that shows an API key."""
+    return {} if key is None else {"Authorization": f"Bearer {key}"}
 
 
 def _split(url: str) -> SplitResult:

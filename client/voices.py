@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from client.http import HttpClient
-from client.outcome import Json, Url, WaitReady, guard
+from client.outcome import Json, Url, WaitReady, api_key, guard
 from client.show import consoles, voices_json, voices_table
 from client.urls import DEFAULT_URL
 
@@ -36,7 +36,7 @@ def show(url: Url = DEFAULT_URL, wait_ready: WaitReady = 0.0, as_json: Json = Fa
     """List who can speak."""
 
     async def fetch() -> None:
-        async with HttpClient(url) as client:
+        async with HttpClient(url, key=api_key()) as client:
             if wait_ready:
                 await client.wait_ready(wait_ready)
             found = await client.voices()
@@ -63,7 +63,7 @@ def add(
     """Add a voice made of RECORDINGS."""
 
     async def send() -> None:
-        async with HttpClient(url) as client:
+        async with HttpClient(url, key=api_key()) as client:
             added = await client.add_voice(
                 name,
                 [path.read_bytes() for path in recordings],
@@ -88,7 +88,7 @@ def remove(
     """Delete a voice that was added."""
 
     async def send() -> None:
-        async with HttpClient(url) as client:
+        async with HttpClient(url, key=api_key()) as client:
             await client.remove_voice(name)
 
     guard(send(), as_json=as_json)

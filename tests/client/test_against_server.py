@@ -16,6 +16,7 @@ import pytest
 
 from client.connection import Audio, Context, connect
 from client.http import HttpClient
+from server.keys import make_key, write_keys
 from streaming.errors import EmptyInput, TextTooLong, UnknownVoice
 from streaming.wire import Cancelled, SessionDone
 from tests.fakes import ToneScript
@@ -111,6 +112,21 @@ async def test_a_voice_is_added_heard_and_removed(tmp_path: Path) -> None:
         assert (await call(room, "voices", "remove", "dora"))[0] == 0
         code, refused, _ = await call(room, "voices", "remove", "dora")
         assert (code, refused["error"]["code"]) == (1, "unknown_voice")
+
+
+async def test_the_key_of_the_environment_opens_every_door(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, secret = make_key("me")
+    write_keys(tmp_path / "keys.json", [key])
+    async with serving(make_room(tmp_path, keys=tmp_path / "keys.json")) as room:
+        for arguments in (("say", "Hi.", "--no-play"), ("voices",)):
+            monkeypatch.delenv("INDEXTTS_API_KEY", raising=False)
+            code, refused, _ = await call(room, *arguments)
+            assert code and refused["error"]["code"] in ("unauthorized", "CannotConnect")
+            monkeypatch.setenv("INDEXTTS_API_KEY", secret)
+            code, _, err = await call(room, *arguments)
+            assert code == 0, err
 
 
 async def test_nothing_to_speak_and_too_much(room: Room) -> None:
