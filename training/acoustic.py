@@ -20,7 +20,6 @@ from indextts.v2.regulator import LengthRegulator
 from training.corpus import CODES_HZ, RATE_HZ, Line, Speech, codes_of, seeded_rng
 from training.listening import frozen_codec
 from training.optim import split_optimizers
-from training.people import shares
 
 HOP_SAMPLES = 256
 CODE_SAMPLES = RATE_HZ // CODES_HZ
@@ -67,6 +66,8 @@ class Pieces:
             for s in np.unique(speakers)
         }
         self.speakers = list(self._lines)
+        counts = np.array([len(lines) for lines in self._lines.values()])
+        self.shares = counts / counts.sum()
         self.rng = seeded_rng()
 
     def cut(self, speaker: int, frames: int) -> Piece:
@@ -115,7 +116,6 @@ class AcousticTask:
         )
         self._styles, self._frames = styles, frames
         self.prompts = self.targets = Pieces(speech)
-        self._shares = shares(self.targets.speakers)
 
     @torch.no_grad()
     def _initialise(self) -> None:
@@ -139,7 +139,7 @@ class AcousticTask:
         """L1 distance of velocities on the frames after the prompt."""
         total = int(self._rng.choice(FRAMES, p=SHARES))
         rows = max(2, self._frames // total)
-        speakers = self._rng.choice(self.targets.speakers, rows, p=self._shares)
+        speakers = self._rng.choice(self.targets.speakers, rows, p=self.targets.shares)
         heard = [int(total * self._prompt_share()) for _ in range(rows)]
         prompts = [self.prompts.cut(s, n) for s, n in zip(speakers, heard, strict=True)]
         targets = [self.targets.cut(s, total - n) for s, n in zip(speakers, heard, strict=True)]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,8 +23,8 @@ SPEAKERS: dict[str, Warp] = {
     "dana": Warp(size=1.18),
 }
 PASSERS_BY = 40
-PASSING = 0.25
-"""Share of the passers-by in training."""
+EVERY = 4
+"""One of so many sentences is spoken by a passer-by."""
 
 
 def everybody(seed: int = 11) -> list[Warp]:
@@ -38,16 +36,8 @@ def everybody(seed: int = 11) -> list[Warp]:
 
 
 def speaker_of(index: int) -> int:
-    """Who speaks the sentence ``index``: four of six go to the named speakers."""
-    turn, slot = divmod(index, len(SPEAKERS) + 2)
-    if slot < len(SPEAKERS):
-        return slot
-    return len(SPEAKERS) + (2 * turn + slot - len(SPEAKERS)) % PASSERS_BY
-
-
-def shares(speakers: Sequence[int]) -> NDArray[np.float64]:
-    """How often to hear each of ``speakers``: the named ones alike, the others seldom."""
-    named = np.asarray(speakers) < len(SPEAKERS)
-    weights = np.where(named, (1 - PASSING) / max(1, named.sum()), PASSING / max(1, sum(~named)))
-    total: NDArray[np.float64] = weights / weights.sum()
-    return total
+    """Who speaks the sentence ``index``: the named speakers in turn, now and then a passer-by."""
+    turn, slot = divmod(index, EVERY)
+    if slot == EVERY - 1:
+        return len(SPEAKERS) + turn % PASSERS_BY
+    return (turn * (EVERY - 1) + slot) % len(SPEAKERS)

@@ -12,7 +12,6 @@ from indextts.v2.config import BigvganConfig
 from indextts.v2.vocoder import BigVGAN
 from training.corpus import Speech, seeded_rng
 from training.optim import split_optimizers
-from training.people import shares
 
 RESOLUTIONS = ((512, 128), (1024, 256), (2048, 512))
 """FFT sizes and hops of the spectral loss."""
@@ -57,15 +56,12 @@ class VocoderTask:
             betas=(0.8, 0.99),
         )
         self._speech, self._batch, self._samples = speech, batch, samples
-        self._speakers = sorted({line.speaker for line in speech.lines})
-        self._lines = {s: [x for x in speech.lines if x.speaker == s] for s in self._speakers}
-        self._shares = shares(self._speakers)
         self._mel = MelSpectrogram()
         self._rng = seeded_rng()
 
     def _piece(self) -> Tensor:
         """Random samples ``[n]``."""
-        lines = self._lines[int(self._rng.choice(self._speakers, p=self._shares))]
+        lines = self._speech.lines
         line = lines[int(self._rng.integers(0, len(lines)))]
         first = int(self._rng.integers(0, max(1, line.samples - self._samples)))
         piece = self._speech.wave(line)[first : first + self._samples]
