@@ -9,7 +9,7 @@ from pathlib import Path
 from server.fetching import Fetcher, in_thread
 from server.folders import Folders
 from speakers.recording import DEFAULT_LIMITS, LoadedRecording
-from streaming.errors import BadRecording, ReferenceRefused, SpeechError
+from streaming.errors import BadMessage, BadRecording, ReferenceRefused, SpeechError
 from streaming.fields import MAX_PLACE_CHARS
 
 _AT_ONCE = 8
@@ -66,6 +66,20 @@ class References:
         except SpeechError as error:
             error.param = param
             raise
+
+    async def text(self, url: object, *, param: str) -> str:
+        """The text at a URL; raises ``ReferenceRefused``, and ``BadMessage`` when there is none."""
+        if not isinstance(url, str) or "://" not in url:
+            raise BadMessage(f"{param} must be a URL", param=param)
+        self.check(url, param=param)
+        try:
+            async with asyncio.timeout(self._timeout_s), self._turns:
+                return (await self._fetcher.fetch(url)).decode()
+        except ReferenceRefused as error:
+            error.param = param
+            raise
+        except (TimeoutError, BadRecording, UnicodeDecodeError):
+            raise BadMessage("there is no text at the URL", param=param) from None
 
     async def _read(self, text: str) -> bytes:
         if "://" in text:

@@ -21,7 +21,6 @@ from server.service import SynthesisService
 from speakers.catalog import Catalog
 from streaming.errors import (
     BadConfig,
-    ReferenceRefused,
     SpeechError,
     UnknownVoice,
     UnsupportedFormat,
@@ -170,6 +169,8 @@ async def speak(request: Request) -> Response:
     try:
         packed = read_encoding(request.query_params)
         raw = await read_json(request, service)
+        if raw.get("url") is not None:
+            raw["text"] = await service.references.text(raw["url"], param="url")
         job = _read_job(raw, request, service, packed)
     except SpeechError as error:
         error.request_id = request.state.request_id
@@ -191,8 +192,6 @@ def _read_job(
     raw: Mapping[str, Any], request: Request, service: SynthesisService[Any], packed: Packed
 ) -> SpeechJob:
     """What a body and its query ask for; raises ``InputError``."""
-    if raw.get("url") is not None:
-        raise ReferenceRefused("texts are not fetched by URL; send the text", param="url")
     output = packed.output
     text = read_text(raw, "text", service.settings.limits.context_characters)
     changes = {**read_voice(request.query_params, service.catalog), **own_fields(raw)}
