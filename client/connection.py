@@ -16,166 +16,56 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
+from client.context import Audio, Context, Event
 from client.errors import BrokenProtocol, CannotConnect, ClientError, ConnectionLost, error_of
-from client.inbox import Inbox
-from client.urls import is_loopback, websocket_url
+from client.urls import bearer, is_loopback, websocket_url
 from streaming import wire
-from streaming.errors import BadMessage, SpeechError
+from streaming.errors import BadMessage, ResumeExpired, SpeechError
 from streaming.fields import Changes, parse_fields
 
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-BUFFER_BYTES = 16 * 1024 * 1024
-EVENT_BYTES = 1024
-"""What an event that is no audio counts in the buffer."""
+__all__ = ["Audio", "Connection", "Context", "Event", "connect"]
 
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MESSAGE_CHARACTERS = 10_000
 """Sent in one message when the server publishes no limit."""
 
 KEEP_ALIVE_S = 10.0
+RESUME_S, FIRST_PAUSE_S, LONGEST_PAUSE_S = 30.0, 0.1, 2.0
+"""How long a lost server is looked for when it does not say, and the pauses in between."""
+
 SILENCE_S = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Audio:
-    """Mono s16le PCM; ``received_s`` is when it came, by ``time.monotonic``."""
-
-    context_id: str
-    pcm: bytes
-    first_sample: int
-    sample_rate_hz: int
-    received_s: float
-
-    @property
-    def samples(self) -> int:
-        """How many samples there are."""
-        return len(self.pcm) // 2
-
-
-Event: TypeAlias = (
-    Audio | wire.AudioStart | wire.AudioDone | wire.Warn | wire.SessionDone | wire.Cancelled
-)
-"""What a context yields; the last one is ``SessionDone`` or ``Cancelled``."""
-
-_Item: TypeAlias = Event | Exception
-
-
-class Context:
-    """One piece of speech: send text, flush, then ``done`` or ``cancel``; iterate to hear it.
-
-    Read it to its end or cancel it: a context that nobody reads holds up the whole connection once
-    its buffer is full. Iterating raises the server's error as a ``SpeechError``, ``ConnectionLost``
-    and ``BrokenProtocol``.
-    """
-
-    def __init__(self, connection: Connection, context_id: str, changes: Changes) -> None:
-        self.id = context_id
-        self._connection = connection
-        self._changes = changes
-        self._inbox: Inbox[_Item] = Inbox(
-            max_bytes=BUFFER_BYTES, droppable=lambda item: isinstance(item, Audio)
-        )
-        self._next_sample = 0
-        self._sample_rate_hz = 0
-        self._sent = False
-        self._read = False
-        self.ended = False
-
-    async def send(self, text: str) -> None:
-        """Append text; it may be cut anywhere. Raises what ended the connection."""
-        limit = self._connection.message_characters
-        for start in range(0, len(text), limit):
-            self._sent = True
-            piece = text[start : start + limit]
-            await self._connection.send(
-                wire.InputText(text=piece, context_id=self.id, changes=self._changes)
-            )
-            self._changes = {}
-
-    async def flush(self) -> None:
-        """Have everything sent so far spoken, without waiting for the sentence to end."""
-        if self._sent:
-            await self._connection.send(wire.InputFlush(context_id=self.id))
-
-    async def done(self) -> None:
-        """No more text."""
-        self._sent = True
-        await self._connection.send(wire.InputDone(context_id=self.id))
-
-    async def cancel(self, *, played_samples: int | None = None) -> None:
-        """Stop at once and drop what was not read yet; iterating then ends with ``Cancelled``.
-
-        ``played_samples``, when known, lets the server tell how far the text was heard.
-        """
-        await self._inbox.discard()
-        if not self._sent:
-            nothing = wire.Cancelled(context_id=self.id, sent_samples=0)
-            await self._end(nothing)
-        elif not self.ended:
-            await self._connection.send(
-                wire.InputCancel(context_id=self.id, played_samples=played_samples)
-            )
-
-    async def __aiter__(self) -> AsyncIterator[Event]:
-        while not self._read:
-            item = await self._inbox.get()
-            if isinstance(item, Exception):
-                self._read = True
-                raise item
-            self._read = isinstance(item, wire.SessionDone | wire.Cancelled)
-            yield item
-
-    async def receive(self, item: _Item) -> None:
-        """Take what the connection read for this context; called by the connection alone."""
-        if isinstance(item, wire.AudioStart):
-            self._sample_rate_hz = item.sample_rate
-        if isinstance(item, Exception | wire.SessionDone | wire.Cancelled):
-            await self._end(item)
-        elif not self.ended:
-            await self._inbox.put(item, EVENT_BYTES)
-
-    async def receive_audio(self, pcm: bytes, first_sample: int) -> None:
-        """Take audio, checking that none was lost; called by the connection alone."""
-        if first_sample != self._next_sample or len(pcm) % 2 or not self._sample_rate_hz:
-            raise BrokenProtocol(
-                f"audio at sample {first_sample} where {self._next_sample} was due"
-            )
-        self._next_sample += len(pcm) // 2
-        audio = Audio(
-            context_id=self.id,
-            pcm=pcm,
-            first_sample=first_sample,
-            sample_rate_hz=self._sample_rate_hz,
-            received_s=time.monotonic(),
-        )
-        await self._inbox.put(audio, len(pcm))
-
-    async def _end(self, item: _Item) -> None:
-        """Keep the last item; never waits, so that a connection can always end."""
-        if not self.ended:
-            self.ended = True
-            self._connection.forget(self)
-            await self._inbox.put_last(item)
+_Dial: TypeAlias = Callable[[], Awaitable[tuple[ClientConnection, wire.SessionCreated]]]
 
 
 class Connection:
-    """An open connection; made by ``connect``."""
+    """An open connection; made by ``connect``.
 
-    def __init__(self, socket: ClientConnection, session: wire.SessionCreated) -> None:
+    One that loses its socket goes on with another one, if the server keeps what is missed.
+    """
+
+    def __init__(self, socket: ClientConnection, session: wire.SessionCreated, dial: _Dial) -> None:
         self.session = session
-        self._socket = socket
+        self.socket = socket
+        self._dial = dial
+        self._changes: dict[str, Any] = {}
         self._contexts: dict[str, Context] = {}
         self._numbers: dict[int, Context] = {}
         self._ids = itertools.count(1)
         self._fatal: Exception | None = None
+        self._tokens: list[str] = []
+        """What may stand for our contexts while it is not known which socket the server took."""
+        self._connected = asyncio.Event()
+        self._connected.set()
 
     @property
     def message_characters(self) -> int:
@@ -202,16 +92,27 @@ class Connection:
 
     async def configure(self, config: Mapping[str, Any]) -> None:
         """Change the sticky defaults; raises ``InputError`` for a bad field."""
-        await self.send(wire.SessionConfig(changes=parse_fields(config)))
+        await self.apply(parse_fields(config))
+
+    async def apply(self, changes: Changes) -> None:
+        """Change the sticky defaults by checked changes."""
+        self._changes |= changes
+        resume = True if self.session.resume_token else None
+        await self.send(wire.SessionConfig(changes=self._changes, resume=resume))
 
     async def send(self, message: wire.ClientMessage) -> None:
-        """Send any message; raises what ended the connection."""
+        """Send any message; raises what ended the connection.
+
+        A context that a lost socket kept from arriving sends its messages again.
+        """
+        await self._connected.wait()
         if self._fatal is not None:
             raise self._fatal
         try:
-            await self._socket.send(wire.encode(message))
+            await self.socket.send(wire.encode(message))
         except ConnectionClosed as error:
-            raise self._fatal or _lost(error) from error
+            if self._fatal is not None or not self._may_resume(error):
+                raise self._fatal or _lost(error) from error
 
     def forget(self, context: Context) -> None:
         """Let a context go that has ended; called by the context alone."""
@@ -224,12 +125,11 @@ class Connection:
         """Deliver everything the server sends until the connection ends; run by ``connect``."""
         try:
             while True:
-                async with asyncio.timeout(SILENCE_S):
-                    data = await self._socket.recv()
-                if isinstance(data, str):
-                    await self._receive(wire.decode_server(data))
-                else:
-                    await self._receive_audio(data)
+                try:
+                    await self._read()
+                except ConnectionClosed as error:
+                    if not self._may_resume(error) or not await self._come_back():
+                        raise
         except ConnectionClosed as error:
             self._fatal = self._fatal or _lost(error)
         except TimeoutError:
@@ -239,8 +139,76 @@ class Connection:
         except ClientError as error:
             self._fatal = error
         finally:
+            self._fatal = self._fatal or ConnectionLost("the connection was closed")
+            self._connected.set()
             for context in [*self._contexts.values()]:
-                await context.receive(self._fatal or ConnectionLost("the connection was closed"))
+                await context.receive(self._fatal)
+
+    async def _read(self) -> None:
+        while True:
+            async with asyncio.timeout(SILENCE_S):
+                data = await self.socket.recv()
+            if isinstance(data, str):
+                await self._receive(wire.decode_server(data))
+            else:
+                await self._receive_audio(data)
+
+    def _may_resume(self, error: ConnectionClosed) -> bool:
+        """Whether the socket was lost, not closed, and the server waits for another one."""
+        return error.rcvd is None and self.session.resume_token is not None
+
+    async def _come_back(self) -> bool:
+        """Open another socket and go on there; ``False`` when it cannot be done in time."""
+        self._connected.clear()
+        for context in self._contexts.values():
+            context.lose()
+        self._tokens.append(self.session.resume_token or "")
+        pause_s = FIRST_PAUSE_S
+        give_up_s = time.monotonic() + float(self.session.limits.get("resume_s", RESUME_S))
+        while True:
+            try:
+                self.socket, self.session = await self._dial()
+            except (ClientError, SpeechError):
+                if time.monotonic() + pause_s > give_up_s:
+                    return False
+            else:
+                with suppress(ConnectionClosed):  # then the reader finds it lost, too
+                    await self._ask()
+                return True
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+    async def _ask(self) -> None:
+        """Ask the server to go on; without anything to go on with, begin anew."""
+        heard = {one.id: one.next_sample for one in self._contexts.values() if one.lost}
+        if not heard:
+            self._take_up()
+            await self.apply({})
+            return
+        message = wire.SessionConfig(
+            changes=self._changes, resume_token=self._tokens[0], next_sample=heard
+        )
+        await self.socket.send(wire.encode(message))
+
+    async def _turned_away(self, error: ResumeExpired) -> None:
+        """A token is not good: try the next, else say again what nothing was heard of."""
+        del self._tokens[:1]
+        if self._tokens:
+            await self._ask()
+            return
+        self._take_up()
+        await self.apply({})
+        for context in [one for one in self._contexts.values() if one.lost]:
+            if context.next_sample:
+                await context.receive(error)
+            else:
+                anew = wire.SessionResumed(context_id=context.id, next_sample=0, state="unknown")
+                await context.resume(anew)
+
+    def _take_up(self) -> None:
+        """The server goes on with us."""
+        self._tokens.clear()
+        self._connected.set()
 
     async def keep_alive(self) -> None:
         """Show the server that somebody listens, and see that it answers; run by ``connect``."""
@@ -261,6 +229,10 @@ class Connection:
             case wire.Warn():
                 for context in self._concerned(message.context_id):
                     await context.receive(message)
+            case wire.SessionResumed():
+                self._take_up()
+                if (context := self._contexts.get(message.context_id)) is not None:
+                    await context.resume(message)
             case wire.Failure():
                 await self._fail(message)
             case _:
@@ -280,6 +252,11 @@ class Connection:
             retry_after_s=failure.retry_after_s,
             request_id=failure.request_id,
         )
+        if isinstance(error, ResumeExpired):
+            if failure.context_id is None:
+                await self._turned_away(error)
+                return
+            self._take_up()
         if failure.context_id is None:
             self._fatal = error
         for context in self._concerned(failure.context_id):
@@ -293,19 +270,33 @@ class Connection:
 
 @asynccontextmanager
 async def connect(
-    url: str, config: Mapping[str, Any] | None = None, *, open_timeout_s: float = 10.0
+    url: str,
+    config: Mapping[str, Any] | None = None,
+    *,
+    key: str | None = None,
+    open_timeout_s: float = 10.0,
 ) -> AsyncIterator[Connection]:
     """Connect to the server at ``url`` (http, https, ws or wss) with these sticky defaults.
+
+    ``key`` is for servers that ask for one.
 
     ``config`` has the fields of ``session.config`` except ``format``, ``encoding`` and
     ``framing``, which are ours. Raises ``CannotConnect``, ``InputError`` for a bad field, and the
     server's refusal as a ``SpeechError``.
     """
     changes = parse_fields({**(config or {}), **_TRANSPORT})
-    socket = await _open(url, open_timeout_s)
+
+    async def dial() -> tuple[ClientConnection, wire.SessionCreated]:
+        socket = await _open(url, key, open_timeout_s)
+        try:
+            return socket, await _greeting(socket, open_timeout_s)
+        except BaseException:
+            await socket.close()
+            raise
+
+    connection = Connection(*await dial(), dial)
     try:
-        connection = Connection(socket, await _greeting(socket, open_timeout_s))
-        await connection.send(wire.SessionConfig(changes=changes))
+        await connection.apply(changes)
         tasks = [
             asyncio.create_task(connection.read(), name="read speech"),
             asyncio.create_task(connection.keep_alive(), name="keep speech alive"),
@@ -317,18 +308,19 @@ async def connect(
                 task.cancel()
             await asyncio.wait(tasks)
     finally:
-        await socket.close()
+        await connection.socket.close()
 
 
 _TRANSPORT = {"format": "pcm", "encoding": "binary", "framing": "tagged"}
 
 
-async def _open(url: str, timeout_s: float) -> ClientConnection:
+async def _open(url: str, key: str | None, timeout_s: float) -> ClientConnection:
     try:
         return await open_websocket(
             websocket_url(url),
             compression=None,
             proxy=None if is_loopback(url) else True,
+            additional_headers=bearer(key),
             open_timeout=timeout_s,
             close_timeout=2.0,
             ping_interval=None,  # ``keep_alive`` asks the session, which says more than the socket

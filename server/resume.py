@@ -62,6 +62,7 @@ class Parking:
 
     def __init__(self, line: Line, limits: Limits) -> None:
         self.replay = Replay(most_bytes=limits.replay_bytes)
+        self.over = False
         self._line = line
         self._limits = limits
         self._parked = asyncio.Event()
@@ -77,7 +78,7 @@ class Parking:
         room = self._limits.replay_bytes // 2
         self._line.has_room = lambda: self.replay.total_bytes - before < room
         self._line.park()
-        self.leave()
+        self._left.set()
         self._parked.set()
         try:
             async with asyncio.timeout(self._limits.resume_s) as self._patience:
@@ -111,6 +112,7 @@ class Parking:
         """Return when the socket of ``attach`` is no longer used."""
         await self._left.wait()
 
-    def leave(self) -> None:
-        """The socket is no longer used."""
+    def end(self) -> None:
+        """The connection is over."""
+        self.over = True
         self._left.set()

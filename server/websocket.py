@@ -129,17 +129,18 @@ class Connection:
         finally:
             self._service.sessions -= 1
             self._tokens.withdraw(self._token)
-            self._parking.leave()
+            self._parking.end()
         if self._heir is not None and self._asked is not None:
             await self._heir.go_on(self._line.websocket, self._asked, self._token)
 
     async def go_on(self, websocket: WebSocket, asked: SessionConfig, token: str) -> None:
         """The client is back on another socket; return when that one is no longer used."""
+        if not self._parking.over:
+            self._token = token
+            self._tokens.offer(token, key_id=self.caller.key_id, owner=self)
         if not self._parking.attach(websocket):
             await websocket.close(close_code(ResumeExpired.code))
             return
-        self._token = token
-        self._tokens.offer(token, key_id=self.caller.key_id, owner=self)
         replay = self._parking.replay
         for effect in self._session.resume(asked.next_sample or {}, replay):
             if isinstance(effect, Send | Audio):
@@ -193,16 +194,13 @@ class Connection:
 
     async def _hand_over(self, asked: SessionConfig) -> None:
         """Leave the socket to the connection that a client had before; raises ``Gone`` then."""
-        heir = self._tokens.take(asked.resume_token or "", key_id=self.caller.key_id)
-        if heir is None or not await heir._parking.let_go():
-            resume_s = self._limits.resume_s
-            error = ResumeExpired(f"the token is unknown, used, or older than {resume_s:g} s")
-            self._asked = None
-            self._carry_out([self._session.tell(error)])
-            return
-        await self._line.join()
-        self._heir = heir
-        raise Gone
+        self._heir = self._tokens.take(asked.resume_token or "", key_id=self.caller.key_id)
+        if self._heir is not None and await self._heir._parking.let_go():
+            await self._line.eased()
+            raise Gone
+        self._heir = self._asked = None
+        message = f"the token is unknown, used, or older than {self._limits.resume_s:g} s"
+        self._carry_out([self._session.tell(ResumeExpired(message))])
 
     def _stalled(self) -> None:
         error = Stalled(f"nothing was read for {self._limits.write_stall_s:g} s")

@@ -11,6 +11,7 @@ import pytest
 from websockets.asyncio.server import ServerConnection
 
 import client.connection
+import client.context
 from client.connection import Audio, Connection, Context, connect
 from client.errors import BrokenProtocol, CannotConnect, ConnectionLost
 from streaming import wire
@@ -158,7 +159,7 @@ async def test_cancelling_what_was_never_sent_needs_no_server(peer: Peer) -> Non
 async def test_a_context_nobody_reads_holds_the_server_back_until_it_is_cancelled(
     peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client.connection, "BUFFER_BYTES", 10 * 2 * FRAME_SAMPLES)
+    monkeypatch.setattr(client.context, "BUFFER_BYTES", 10 * 2 * FRAME_SAMPLES)
     peer.endless = True
     async with connect(peer.url) as connection:
         context = connection.context()
@@ -166,7 +167,7 @@ async def test_a_context_nobody_reads_holds_the_server_back_until_it_is_cancelle
         await context.done()
         await asyncio.sleep(0.3)
         held = context._inbox._held_bytes
-        assert 0 < held <= 11 * 2 * FRAME_SAMPLES + 10 * client.connection.EVENT_BYTES
+        assert 0 < held <= 11 * 2 * FRAME_SAMPLES + 10 * client.context.EVENT_BYTES
         await context.cancel()
         assert (await hear(context))[1][-1] == "Cancelled"
 
@@ -174,7 +175,7 @@ async def test_a_context_nobody_reads_holds_the_server_back_until_it_is_cancelle
 async def test_leaving_with_a_full_buffer_does_not_hang(
     peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client.connection, "BUFFER_BYTES", 1)
+    monkeypatch.setattr(client.context, "BUFFER_BYTES", 1)
     peer.endless = True
     async with asyncio.timeout(5), connect(peer.url) as connection:
         context = connection.context()
