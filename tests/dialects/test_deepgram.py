@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,9 +16,12 @@ from deepgram.speak.v1.types import SpeakV1Text
 from websockets.exceptions import InvalidStatus
 
 from server.dialects.deepgram_http import ENCODINGS
+from server.fetching import Fetcher
+from server.references import References
 from tests.dialects.conftest import TONE_HZ
 from tests.dialects.listening import LONG, TEXT, TOKENS, check_silence, check_whole
 from tests.dialects.peers import Peer, peer
+from tests.live.hostile import Network, Resolver
 from tests.live.peers import nothing_left
 from tests.server.rooms import Room
 from tests.server.sounds import decode, pitch_hz
@@ -263,3 +267,37 @@ async def test_http_refuses_with_a_typed_error(room: Room) -> None:
             assert answer.status_code == status, (body, query, answer.text)
             assert answer.json()["err_code"] == code
             assert answer.json()["request_id"] == answer.headers["x-request-id"]
+
+
+async def test_a_text_by_url_where_the_host_is_allowed(room: Room) -> None:
+    bodies = {"/text": TEXT.encode(), "/bytes": b"\xff\xfe"}
+
+    async def origin(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        path = (await reader.readline()).split()[1].decode()
+        body = bodies.get(path)
+        head = "404 Not Found" if body is None else f"200 OK\r\nContent-Length: {len(body)}"
+        writer.write(f"HTTP/1.1 {head}\r\nConnection: close\r\n\r\n".encode() + (body or b""))
+        writer.close()
+
+    network, casting = Network(), room.service.casting
+    fetcher = Fetcher(["good.example"], max_bytes=10_000, resolve=Resolver(), network=network)
+    casting.references = References(decode=casting.sandbox.decode, fetcher=fetcher)
+    async with (
+        await asyncio.start_server(origin, "127.0.0.1", 0) as server,
+        httpx.AsyncClient(base_url=room.url) as client,
+    ):
+        network.origin_port = server.sockets[0].getsockname()[1]
+        room.model.log.clear()
+        target = "/v1/speak?encoding=linear16&container=none"
+        answer = await client.post(target, json={"url": "http://good.example/text"})
+        check_whole(room, answer.content, 24_000)
+        for url, code in (
+            ("http://good.example/bytes", "BAD_MESSAGE"),
+            ("http://good.example/none", "BAD_MESSAGE"),
+            ("http://bad.example/text", "REFERENCE_REFUSED"),
+            ("/etc/passwd", "BAD_MESSAGE"),
+            (5, "BAD_MESSAGE"),
+        ):
+            refused = await client.post(target, json={"url": url})
+            assert refused.json()["err_code"] == code, url
+            assert refused.json()["param"] == "url"
