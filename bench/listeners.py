@@ -114,7 +114,7 @@ class Recogniser:
             temperature=0.0,
             without_timestamps=True,
             condition_on_previous_text=False,
-            max_new_tokens=64,
+            max_new_tokens=120,
         )
         return compare(reference, " ".join(segment.text for segment in segments).strip())
 
