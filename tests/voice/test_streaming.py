@@ -115,7 +115,8 @@ def spoken() -> tuple[list[Pcm], Pcm, list[int]]:
         async with nano_room() as room:
             speaker = room.service.catalog.default
             voice = await room.model.encode(speaker.load())
-            ways, starts = [], []
+            ways: list[Pcm] = []
+            starts: list[wire.AudioStart] = []
             for seed in (3, 4):
                 draw = random.Random(seed)
                 async with asyncio.TaskGroup() as group:
