@@ -64,7 +64,7 @@ def compose(
 
     service = SynthesisService(
         model=speaking,
-        pipeline=SpeechPipeline(speaking),
+        pipeline=SpeechPipeline(speaking, ahead_s=settings.limits.unsent_audio_s),
         voices=VoiceCache(speaking, disk=disk),
         registry=registry,
         settings=settings,
