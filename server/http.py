@@ -21,7 +21,7 @@ from server.encoding import HEAD_BYTES, Encoder, content_type, make_encoder, sea
 from server.errors import ANSWERS, error_body, error_headers
 from server.feed import TextFeed
 from server.jobs import BODY, SpeechJob, read_job
-from server.openapi import AUDIO, SPEECH_ERRORS, ApiRoute, Operation
+from server.openapi import AUDIO, EVENTS, SPEECH_ERRORS, ApiRoute, Operation
 from server.service import SynthesisService
 from streaming.errors import BadMessage, EmptyInput, SpeechError, TextTooLong
 from streaming.events import AudioFrame, ChunkDone, ChunkStarted, Event, SpeechDone
@@ -280,7 +280,7 @@ async def _next(pieces: AsyncGenerator[bytes]) -> bytes | None:
 
 SPEECH = Operation(
     body=BODY,
-    answers={200: {**AUDIO, "text/event-stream": {"type": "string"}}},
+    answers={200: {**AUDIO, **EVENTS}},
     errors=SPEECH_ERRORS,
 )
 """What OpenAI's route takes and gives."""

@@ -35,6 +35,12 @@ AUDIO: Mapping[str, Schema] = {
 }
 """Speech, as a file or as it is made."""
 
+EVENTS: Mapping[str, Schema] = {"text/event-stream": {}}
+"""Server-sent events."""
+
+LINES: Mapping[str, Schema] = {"application/x-ndjson": {}}
+"""A JSON value per line."""
+
 NOT_FOUND = "not_found"
 """The code of a thing that a path names and that is not there."""
 

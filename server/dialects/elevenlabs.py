@@ -27,6 +27,7 @@ from server.http import SpeechResponse, read_json
 from server.jobs import SpeechJob, read_text
 from server.openapi import (
     AUDIO,
+    LINES,
     OBJECT,
     SPEECH_ERRORS,
     ApiRoute,
@@ -61,7 +62,7 @@ class TimedLines(Spoken):
 
     def content_kind(self) -> str:
         """Lines of JSON."""
-        return "application/json"
+        return "application/x-ndjson"
 
     async def content(self) -> AsyncGenerator[bytes]:
         """The lines; each is held until it is known whether its chunk goes on."""
@@ -104,6 +105,10 @@ class TimedLines(Spoken):
 
 class TimedWhole(TimedLines):
     """One JSON object of all the audio and the times of all characters."""
+
+    def content_kind(self) -> str:
+        """One object."""
+        return "application/json"
 
     async def content(self) -> AsyncGenerator[bytes]:
         """The object, in pieces."""
@@ -223,6 +228,7 @@ _AUDIO = Operation(
     error=OBJECT,
 )
 _TIMED = replace(_AUDIO, answers={200: {"application/json": OBJECT}})
+_LINES = replace(_AUDIO, answers={200: LINES})
 
 ROUTES: list[BaseRoute] = [
     WebSocketRoute(f"{_SPEECH}/stream-input", stream_input),
@@ -230,6 +236,6 @@ ROUTES: list[BaseRoute] = [
     ApiRoute(_SPEECH, convert, _AUDIO, method="POST"),
     ApiRoute(f"{_SPEECH}/stream", stream, _AUDIO, method="POST"),
     ApiRoute(f"{_SPEECH}/with-timestamps", convert_with_timestamps, _TIMED, method="POST"),
-    ApiRoute(f"{_SPEECH}/stream/with-timestamps", stream_with_timestamps, _TIMED, method="POST"),
+    ApiRoute(f"{_SPEECH}/stream/with-timestamps", stream_with_timestamps, _LINES, method="POST"),
 ]
 """This door's."""
