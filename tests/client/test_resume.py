@@ -107,7 +107,7 @@ async def test_nobody_hears_that_the_socket_was_cut(tmp_path: Path) -> None:
             cutting = asyncio.create_task(cut_often())
             heard = await asyncio.gather(*(hear(connection) for _ in range(3)))
             cutting.cancel()
-        assert relay.connections > 3
+        assert relay.connections >= 3
         for pcm, end in heard:
             assert len(pcm) == 2 * end.total_samples
             assert pcm == expected

@@ -16,10 +16,12 @@ import typer
 from typer.main import get_command
 
 import bench.cancel
+import bench.frames
 import bench.latency
 import bench.overhead
 import bench.overload
 import bench.schema
+import bench.stall
 import bench.uploads
 import bench.voice
 import client.commands
@@ -74,7 +76,9 @@ def programs() -> Mapping[str, typer.Typer]:
         "scripts/bench latency": _single(bench.latency.main),
         "scripts/bench cancel": _single(bench.cancel.main),
         "scripts/bench overhead": _single(bench.overhead.main),
+        "scripts/bench frames": _single(bench.frames.main),
         "scripts/bench overload": _single(bench.overload.main),
+        "scripts/bench stall": _single(bench.stall.main),
         "scripts/bench schema": _single(bench.schema.main),
         "scripts/bench uploads": _single(bench.uploads.main),
         "scripts/bench voice": _single(bench.voice.main),

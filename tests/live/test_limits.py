@@ -19,6 +19,12 @@ from tests.live.peers import Talk, nothing_left, talk
 from tests.live.talks import SLOW, TEXT, check_accounts
 from tests.server.rooms import Room, eventually, make_room, serving
 
+WRITE_BUFFER_BYTES = 2**16 + 2**13
+"""Where asyncio tells the writer to wait, and a frame beyond it."""
+
+KERNEL_BYTES = 6 * 2**20
+"""More than Linux buffers for a socket."""
+
 
 def narrow_socket(room: Room) -> socket.socket:
     """A connection whose peer can send little before somebody reads."""
@@ -45,6 +51,28 @@ async def test_a_stalled_reader_is_let_go(tmp_path: Path) -> None:
             await eventually(stopped)
             assert await client.close_code() == 4413
             assert client.all(wire.Failure)[0].code == "stalled"
+
+
+async def test_what_waits_for_a_stalled_reader_is_bounded(tmp_path: Path) -> None:
+    script = ToneScript(runaway=frozenset({0}), slice_ms=1000.0)
+    room = make_room(tmp_path, script, write_stall_s=2.0)
+    async with serving(room):
+        raw = narrow_socket(room)
+        async with connect(room.socket_url, sock=raw, max_queue=1) as connection:
+            client = Talk(connection)
+            await client.send("session.config", sample_rate=48_000)
+            await client.send("input.text", text=TEXT)
+            await client.until(bytes)
+            made: list[int] = []
+            while room.model.live:
+                assert room.server is not None
+                for peer in room.server.server_state.connections:
+                    assert peer.transport.get_write_buffer_size() <= WRITE_BUFFER_BYTES
+                made.append(len(room.model.log))
+                await asyncio.sleep(0.05)
+            assert made[-1] == made[len(made) // 2], "the model is not held back"
+            unsent_s = room.service.settings.limits.unsent_audio_s
+            assert made[-1] <= unsent_s + KERNEL_BYTES / 96_000 + 5
 
 
 async def test_a_slow_reader_gets_everything(slow_room: Room) -> None:
