@@ -51,8 +51,15 @@ def downsample2(x: Tensor, taps: Tensor) -> Tensor:
 
 
 def snake_beta(x: Tensor, frequency: Tensor, inverse_gain: Tensor) -> Tensor:
-    """``x + inverse_gain * sin(frequency * x)^2`` for ``x [B, C, T]``, parameters ``[C, 1]``."""
-    return torch.addcmul(x, (x * frequency).sin().square(), inverse_gain)
+    """``x + inverse_gain * sin(frequency * x)^2`` for ``x [B, C, T]``, parameters ``[C, 1]``.
+
+    Where no gradient is wanted, one new tensor does: memory is what limits it on a CPU.
+    """
+    wave = x * frequency
+    if wave.requires_grad:
+        return torch.addcmul(x, wave.sin().square(), inverse_gain)
+    activated: Tensor = torch.addcmul(x, wave.sin_().square_(), inverse_gain, out=wave)
+    return activated
 
 
 def correlate(x: Tensor, taps: Tensor) -> Tensor:
