@@ -38,8 +38,8 @@ LEAD, FINAL, TAIL = 5.0, 8.0, 3.0
 LONGEST = 120
 """Pieces of the longest text; a chunk of a request must not be longer."""
 NOISE, MISHAP = 0.05, 0.04
-"""Shares of past codes and of past phones that are replaced by random ones, so that mistakes do
-not derail what follows."""
+"""Shares of past codes that are replaced by random ones, and of past phones from which on some are
+replaced by others of the text, so that mistakes and repetitions do not derail what follows."""
 HASTY = 0.65
 """Share of hasty batches at the beginning."""
 CALM_FROM = 0.7
@@ -71,10 +71,13 @@ class Spoken:
     index: NDArray[np.int64]
 
     def misheard(self, rng: np.random.Generator, codes: int) -> NDArray[np.int64]:
-        """The codes with some replaced, whole phones and single ones."""
+        """The codes with some replaced: single ones, and phones by those of another place."""
         phones, count = self.item.phones, len(self.codes)
-        wrong = rng.random(len(phones)) < MISHAP
-        heard = np.where(wrong, rng.integers(0, codes // 2, len(phones)), phones)
+        heard = phones.copy()
+        for first in np.flatnonzero(rng.random(len(phones)) < MISHAP):
+            other = int(rng.integers(0, len(phones)))
+            wrong = phones[other : other + int(rng.integers(1, 7))]
+            heard[first : first + len(wrong)] = wrong[: len(phones) - first]
         past = heard[self.index] * 2 + self.codes % 2
         noisy: NDArray[np.int64] = np.where(
             rng.random(count) < NOISE, rng.integers(0, codes, count), past

@@ -23,7 +23,7 @@ WORDNET = Path("/usr/share/wordnet")
 PLAIN = re.compile(r"^[A-Z][A-Za-z',\- ]*[.?!]$")
 SHOUTED = re.compile(r"[A-Z]{3}")
 WORDS = re.compile(r"[A-Za-z]['A-Za-z\- ,]*[A-Za-z][.?!]?")
-FREQUENT = 20_000
+FREQUENT = 10_000
 """Words of the language that are to be read, the most frequent ones; no text has others."""
 GLUE = [
     *("the", "the", "the", "a", "a", "an", "of", "of", "to", "to", "and", "and", "in", "in", "is"),
