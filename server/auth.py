@@ -16,10 +16,11 @@ from urllib.parse import parse_qs, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocket
 
 from server.admission import ANONYMOUS, Caller
+from server.dialects.shapes import is_foreign, shaped
 from server.errors import close_code, error_body
-from server.http import error_response
 from server.keys import Allowance, Key, KeyRing
 from server.metrics import Metrics
 from server.tokens import Tokens
@@ -155,11 +156,16 @@ class Authentication:
 async def refuse(error: SpeechError, scope: Scope, receive: Receive, send: Send) -> None:
     """Answer a connection with an error and nothing else.
 
-    A WebSocket is accepted first, since a browser learns nothing of one that is not.
+    A WebSocket is accepted first, since a browser learns nothing of one that is not; programs that
+    came for another service look at the handshake.
     """
     error.request_id = error.request_id or scope.get("state", {}).get("request_id")
     if scope["type"] == "http":
-        await error_response(error)(scope, receive, send)
+        await shaped(error, scope["path"])(scope, receive, send)
+        return
+    if is_foreign(scope["path"]):
+        refusal = shaped(error, scope["path"])
+        await WebSocket(scope, receive, send).send_denial_response(refusal)
         return
     await receive()
     await send({"type": "websocket.accept"})
