@@ -30,7 +30,7 @@ class SeamBlender:
         self._fade = self._rise(FADE_MS)
         self._cross = self._rise(overlap_ms)
         self._edge = max(len(self._fade), len(self._cross))
-        self._overlap = _EMPTY
+        self._overlap = self._held = _EMPTY
         self._restart()
 
     def begin(self, *, pause_ms: float = 0.0) -> Samples:
