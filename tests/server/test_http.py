@@ -260,7 +260,7 @@ async def test_failures_after_the_first_byte_are_events(tmp_path: Path) -> None:
 async def test_a_dead_engine_is_not_ready_until_it_speaks_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.service._RECOVERY_PAUSES_S", (0.01, 0.01))
+    monkeypatch.setattr("server.health._PAUSES_S", (0.01, 0.01))
     failures: dict[int, Exception] = {}
     room = make_room(tmp_path, ToneScript(failures=failures), warm_text="Ready.")
     async with in_process(room) as client:
@@ -283,7 +283,7 @@ async def test_a_dead_engine_is_not_ready_until_it_speaks_again(
 async def test_a_failed_warm_up_is_not_ready_until_the_model_speaks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("server.service._RECOVERY_PAUSES_S", (0.01, 0.01))
+    monkeypatch.setattr("server.health._PAUSES_S", (0.01, 0.01))
     failures: dict[int, Exception] = {0: RuntimeError("no such kernel")}
     room = make_room(tmp_path, ToneScript(failures=failures), warm_text="Ready.")
     async with in_process(room) as client:
