@@ -46,10 +46,14 @@ def caller_of(scope: Scope) -> Caller:
 
 @dataclass(eq=False, slots=True, kw_only=True)
 class Place:
-    """A place to speak, or a seat in the queue for one: ``ahead`` requests leave it earlier."""
+    """A place to speak, or a seat in the queue for one: ``ahead`` requests leave it earlier.
+
+    The seat of one who speaks ``again`` is not taken away.
+    """
 
     caller: Caller
     granted: asyncio.Future[None]
+    again: bool = False
     granted_s: float = 0.0
     ahead: int = 0
     predicted_s: float = 0.0
@@ -92,6 +96,7 @@ class Admission:
         self._turns: dict[str, int] = {}
         """When each key that speaks or waits had its last turn, in turns."""
         self._granted = 0
+        self._texts = 0
         self._idle = asyncio.Event()
         self._idle.set()
         self.draining = asyncio.Event()
@@ -136,7 +141,8 @@ class Admission:
             raise self.refusal()
         if not again:
             self._check_limits(caller)
-        place = Place(caller=caller, granted=asyncio.get_running_loop().create_future())
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        place = Place(caller=caller, granted=granted, again=again)
         if not self.full:
             self._grant(place)
         else:
@@ -145,7 +151,7 @@ class Admission:
             self._sit(place)
         if not again:
             self._rates.spend(caller.key_id, "requests", caller.requests_per_minute, 1)
-        self._idle.clear()
+        self._mark_idle()
         return place
 
     def leave(self, place: Place) -> None:
@@ -159,8 +165,12 @@ class Admission:
         self._speaking += Counter()  # forgets keys that speak no more
         if place.caller.key_id not in {*self._speaking, *self._lines}:
             self._turns.pop(place.caller.key_id, None)
-        if not self.active and not self.waiting:
-            self._idle.set()
+        self._mark_idle()
+
+    def count_text(self, change: int) -> None:
+        """A text is let in (1) or over (-1); it may have nothing to say in between."""
+        self._texts += change
+        self._mark_idle()
 
     @contextmanager
     def place(self, caller: Caller | Place = ANONYMOUS) -> Iterator[Place]:
@@ -178,6 +188,12 @@ class Admission:
         """Admit nobody else and return when the last one has left."""
         self.draining.set()
         await self._idle.wait()
+
+    def _mark_idle(self) -> None:
+        if self.active or self.waiting or self._texts:
+            self._idle.clear()
+        else:
+            self._idle.set()
 
     def _check_limits(self, caller: Caller) -> None:
         """Raise ``RateLimited`` when the caller has used up a limit of its own."""
@@ -223,9 +239,10 @@ class Admission:
         """The newest seat of the longest line; raises ``Overloaded`` if taking it is unfair."""
         own = len(self._lines.get(newcomer.key_id, ()))
         longest = max(self._lines.values(), key=len, default=deque[Place]())
-        if len(longest) <= own + 1 or longest[-1].caller.priority > newcomer.priority:
+        loser = next((place for place in reversed(longest) if not place.again), None)
+        if loser is None or len(longest) <= own + 1 or loser.caller.priority > newcomer.priority:
             raise self._overloaded()
-        return longest[-1]
+        return loser
 
     def _overloaded(self) -> Overloaded:
         wait_s = self.predicted_s(self.waiting)

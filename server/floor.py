@@ -28,8 +28,10 @@ class Floor:
         self.caller = caller.caller if isinstance(caller, Place) else caller
         self._linger_s = linger_s
         self._giving: asyncio.TimerHandle | None = None
+        self._over = False
         if not self._lent and admission.draining.is_set():
             raise admission.refusal()
+        admission.count_text(1)
 
     def ask(self) -> Place:
         """A place, or a seat whose ``ready`` is to be awaited; raises what ``Admission`` raises.
@@ -58,6 +60,9 @@ class Floor:
         self._stay()
         if not self._lent:
             self._give()
+        if not self._over:
+            self._over = True
+            self._admission.count_text(-1)
 
     def _stay(self) -> None:
         if self._giving is not None:

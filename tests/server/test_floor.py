@@ -82,6 +82,16 @@ async def test_draining_turns_newcomers_away_and_lets_others_finish() -> None:
         assert admission.active == 1
 
 
+async def test_draining_waits_for_texts_that_hold_no_place() -> None:
+    admission = hall()
+    floor = Floor(admission, ANONYMOUS)
+    draining = asyncio.ensure_future(admission.drain())
+    await asyncio.sleep(0.01)
+    assert not draining.done()
+    floor.close()
+    await draining
+
+
 async def test_a_place_taken_beforehand_stays_with_its_taker() -> None:
     admission = hall()
     place = admission.take(ANONYMOUS)
@@ -103,3 +113,14 @@ async def test_a_seat_that_is_given_up_is_free() -> None:
     floor.close()
     assert admission.waiting == 0
     admission.leave(held)
+
+
+async def test_the_seat_of_who_goes_on_is_not_taken_away() -> None:
+    admission = hall(active=1, queued=2)
+    held = admission.take(ANONYMOUS)
+    again = [admission.take(Caller(key_id="many"), again=True) for _ in range(2)]
+    with pytest.raises(Overloaded):
+        admission.take(Caller(key_id="few"))
+    new = admission.take(Caller(key_id="many"), again=True)
+    admission.leave(held)
+    assert [place.waits for place in (*again, new)] == [False, True, True]
