@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator, Iterable
@@ -10,12 +11,12 @@ from typing import Any
 
 import httpx
 import pytest
-from elevenlabs import AsyncElevenLabs, VoiceSettings
+from elevenlabs import AsyncElevenLabs, ElevenLabs, VoiceSettings
 from elevenlabs.core import ApiError
 
 from server.dialects.elevenlabs_fields import OUTPUTS
 from tests.dialects.conftest import TONE_HZ
-from tests.dialects.listening import LONG, TEXT, check_silence, check_whole
+from tests.dialects.listening import LONG, TEXT, TOKENS, check_silence, check_whole
 from tests.server.rooms import Room
 from tests.server.sounds import decode, pitch_hz
 
@@ -70,6 +71,23 @@ async def test_the_sdk_gets_times_while_it_streams(room: Room, sdk: Any) -> None
     assert "".join("".join(one.characters) for one in aligned).split() == TEXT.split()
     assert aligned[1].character_start_times_seconds[0] > 0
     assert abs(aligned[-1].character_end_times_seconds[-1] - len(pcm) / 32_000) < 0.001
+
+
+@pytest.mark.filterwarnings("ignore:ConnectionClosed:DeprecationWarning")
+async def test_the_sdk_speaks_while_the_text_is_written(room: Room) -> None:
+    """Over its WebSocket, without the TLS that it insists on."""
+
+    def speak() -> bytes:
+        with httpx.Client() as client:
+            speech = ElevenLabs(api_key="any", base_url=room.url, httpx_client=client)
+            speech.text_to_speech._ws_base_url = room.url.replace("http", "ws", 1)
+            pieces = speech.text_to_speech.convert_realtime(
+                "anna", text=iter(TOKENS), model_id="any", output_format="pcm_24000"
+            )
+            return b"".join(pieces)
+
+    room.model.log.clear()
+    check_whole(room, await asyncio.to_thread(speak), 24_000)
 
 
 async def test_settings_reach_the_model(room: Room, sdk: Any) -> None:

@@ -268,12 +268,13 @@ GARBAGE = (b"binary", "no json", "[]", '{"context_id": 5}', '{"context_id": "\\u
 
 
 async def test_garbage_is_refused_and_at_last_closed(room: Room) -> None:
-    for data in GARBAGE:
-        async with nothing_left(room), peer(room, MANY) as client:
-            for _ in range(3):
-                await client.socket.send(data)
-            assert await client.end() == 1008
-            assert len(client.messages(error="bad_message")) == 3
+    async with nothing_left(room):
+        for data in GARBAGE:
+            async with peer(room, MANY) as client:
+                for _ in range(3):
+                    await client.socket.send(data)
+                assert await client.end() == 1008
+                assert len(client.messages(error="bad_message")) == 3
 
 
 async def test_the_native_protocol_does_not_shine_through(room: Room) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from websockets.asyncio.client import connect
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Subprotocol
 
 from server.keys import make_key, write_keys
@@ -57,10 +58,21 @@ async def test_in_the_header_of_every_client(guarded: Guarded) -> None:
     async with connect(f"{url}/v1/speak", subprotocols=offered) as socket:
         assert socket.subprotocol == "token"
     async with httpx.AsyncClient(base_url=room.url) as http:
-        for path in ("/v1/text-to-speech/anna", "/v1/speak"):
-            assert (await http.post(path, json={"text": TEXT})).status_code == 401
+        refused = await http.post("/v1/text-to-speech/anna", json={"text": TEXT})
+        assert refused.json()["detail"]["status"] == "invalid_api_key"
+        refused = await http.post("/v1/speak", json={"text": TEXT})
+        assert refused.json()["err_code"] == "UNAUTHORIZED"
         answer = await http.post("/v1/speak", json={"text": TEXT}, headers={"x-api-key": key})
         assert answer.status_code == 200
+
+
+async def test_strangers_of_deepgram_are_refused_in_the_handshake(guarded: Guarded) -> None:
+    for headers in ({}, {"Authorization": "Token no"}):
+        with pytest.raises(InvalidStatus) as refused:
+            async with peer(guarded.room, "/v1/speak", **headers):
+                pass
+        assert refused.value.response.status_code == 401
+        assert json.loads(refused.value.response.body or b"")["err_code"] == "UNAUTHORIZED"
 
 
 @pytest.mark.parametrize("field", ["xi_api_key", "xi-api-key", "authorization"])
