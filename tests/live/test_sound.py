@@ -9,9 +9,12 @@ import httpx
 import pytest
 
 from server.encoding import FORMATS
+from streaming import wire
 from streaming.fields import SAMPLE_RATES_HZ
 from streaming.speech import Recording
 from tests.fakes import Tone, ToneScript
+from tests.live.peers import talk
+from tests.live.talks import check_accounts
 from tests.server.rooms import Room, make_room, serving
 from tests.server.sounds import decode, pitch_hz
 
@@ -61,3 +64,17 @@ async def test_a_speed_changes_the_length_alone(room: Room, speed: float) -> Non
             samples, rate_hz = decode(answer.content, audio_format, 24_000)
             assert pitch_hz(samples, rate_hz) == pytest.approx(TONE_HZ, rel=0.005)
             assert len(samples) / rate_hz * speed == pytest.approx(SPEECH_S, rel=0.02)
+
+
+@pytest.mark.parametrize("speed", [0.5, 3.0])
+async def test_the_socket_has_the_speed_too(room: Room, speed: float) -> None:
+    totals: list[int] = []
+    for asked in (1.0, speed):
+        async with talk(room, speed=asked) as client:
+            await client.send("input.text", text=TEXT)
+            await client.send("input.done")
+            await client.until(wire.SessionDone)
+            totals.append(check_accounts(client).total_samples)
+            assert len(client.pcm) == 2 * totals[-1]
+    plain, changed = totals
+    assert changed * speed == pytest.approx(plain, rel=0.02)
