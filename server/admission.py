@@ -73,6 +73,26 @@ class Place:
         await self.granted
 
 
+class _Wait:
+    """How long one waits, from how long requests have held their places."""
+
+    def __init__(self, *, places: int, assumed_s: float) -> None:
+        self.assumed_s = assumed_s
+        self._places = places
+        self._held_s: float | None = None
+
+    def measure(self, held_s: float) -> None:
+        """A request has held its place so long."""
+        known_s = held_s if self._held_s is None else self._held_s
+        self._held_s = known_s + _MEASURED_WEIGHT * (held_s - known_s)
+
+    def behind_s(self, ahead: int) -> float:
+        """How long one waits behind so many; assumed while nothing is measured."""
+        if self._held_s is None:
+            return self.assumed_s
+        return self._held_s * (ahead + 1) / self._places
+
+
 class Admission:
     """``active`` places and ``queued`` seats to wait for one."""
 
@@ -87,8 +107,7 @@ class Admission:
         self._places = active
         self._seats = queued
         self._clock = clock
-        self._service_s: float | None = None
-        self._retry_after_s = retry_after_s
+        self._wait = _Wait(places=active, assumed_s=retry_after_s)
         self._rates = Rates(clock)
         self._lines: dict[str, deque[Place]] = {}
         """Waiting requests by key."""
@@ -118,13 +137,11 @@ class Admission:
 
     def refusal(self) -> Draining:
         """The error that tells of the shutdown."""
-        return Draining("the server is shutting down", retry_after_s=self._retry_after_s)
+        return Draining("the server is shutting down", retry_after_s=self._wait.assumed_s)
 
     def predicted_s(self, ahead: int) -> float:
         """How long one waits behind so many, from how long requests have held their places."""
-        if self._service_s is None:
-            return self._retry_after_s
-        return self._service_s * (ahead + 1) / self._places
+        return self._wait.behind_s(ahead)
 
     def spend(self, caller: Caller, characters: int) -> None:
         """Count characters against the caller's limit; too many delay the next request."""
@@ -158,7 +175,7 @@ class Admission:
         """Give a place to the next one, or give up a seat."""
         if place.speaks:
             self._speaking[place.caller.key_id] -= 1
-            self._measure(self._clock() - place.granted_s)
+            self._wait.measure(self._clock() - place.granted_s)
             self._seat_next()
         else:
             self._forget(place)
@@ -269,7 +286,3 @@ class Admission:
             line.remove(place)
         if not line:
             self._lines.pop(place.caller.key_id, None)
-
-    def _measure(self, held_s: float) -> None:
-        known_s = held_s if self._service_s is None else self._service_s
-        self._service_s = known_s + _MEASURED_WEIGHT * (held_s - known_s)
