@@ -28,6 +28,7 @@ def decode(data: bytes, audio_format: str, rate_hz: int) -> tuple[Samples, int]:
 
 
 def pitch_hz(samples: Samples, rate_hz: int) -> float:
-    """The frequency of a sine, to far better than 0.1 %: the peak of a zero-padded spectrum."""
-    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)), 2**20))
-    return float(np.argmax(spectrum)) * rate_hz / 2**20
+    """The frequency of a sine, to 0.03 %: the peak of a zero-padded spectrum."""
+    points = max(2**18, len(samples))
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)), points))
+    return float(np.argmax(spectrum)) * rate_hz / points
