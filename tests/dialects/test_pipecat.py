@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import aiohttp
 import pytest
 
 from tests.dialects.bots import RATE_HZ, Bot, bot
@@ -50,6 +52,25 @@ async def test_a_bot_that_hangs_up_leaves_nothing(slow_room: Room, name: str) ->
         await running.hear()
     await check_silence(slow_room)
     assert slow_room.service.sessions == 0
+
+
+@pytest.mark.parametrize("name", ["ElevenLabsHttpTTSService", "DeepgramHttpTTSService"])
+async def test_the_services_over_http(slow_room: Room, name: str) -> None:
+    socket_name = name.replace("Http", "")
+    kind = getattr(sys.modules[type(snippet(socket_name, slow_room)["tts"]).__module__], name)
+    async with aiohttp.ClientSession() as session:
+        settings = kind.Settings(voice="anna")
+        tts = kind(
+            api_key="any", base_url=slow_room.url, aiohttp_session=session, settings=settings
+        )
+        async with bot(tts) as running:
+            slow_room.model.log.clear()
+            await running.say(*LONG)
+            await running.hear_some()
+            await running.interrupt()
+            await check_silence(slow_room)
+            await running.say(*TOKENS)
+            check_whole(slow_room, await running.hear(), RATE_HZ)
 
 
 async def test_elevenlabs_tells_when_words_are_heard(room: Room) -> None:
