@@ -15,10 +15,9 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any, TypeAlias
+from typing import Any
 
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as open_websocket
@@ -26,6 +25,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
 from client.context import Audio, Context, Event
 from client.errors import BrokenProtocol, CannotConnect, ClientError, ConnectionLost, error_of
+from client.redial import Dial, redial
 from client.urls import bearer, is_loopback, websocket_url
 from streaming import wire
 from streaming.errors import BadMessage, ResumeExpired, SpeechError
@@ -38,13 +38,7 @@ MESSAGE_CHARACTERS = 10_000
 """Sent in one message when the server publishes no limit."""
 
 KEEP_ALIVE_S = 10.0
-RESUME_S, FIRST_PAUSE_S, LONGEST_PAUSE_S = 30.0, 0.1, 2.0
-"""How long a lost server is looked for when it does not say, and the pauses in between."""
-
 SILENCE_S = 60.0
-
-
-_Dial: TypeAlias = Callable[[], Awaitable[tuple[ClientConnection, wire.SessionCreated]]]
 
 
 class Connection:
@@ -53,7 +47,7 @@ class Connection:
     One that loses its socket goes on with another one, if the server keeps what is missed.
     """
 
-    def __init__(self, socket: ClientConnection, session: wire.SessionCreated, dial: _Dial) -> None:
+    def __init__(self, socket: ClientConnection, session: wire.SessionCreated, dial: Dial) -> None:
         self.session = session
         self.socket = socket
         self._dial = dial
@@ -62,8 +56,7 @@ class Connection:
         self._numbers: dict[int, Context] = {}
         self._ids = itertools.count(1)
         self._fatal: Exception | None = None
-        self._tokens: list[str] = []
-        """What may stand for our contexts while it is not known which socket the server took."""
+        self._tokens: list[str] = []  # any of them may stand for our contexts
         self._connected = asyncio.Event()
         self._connected.set()
 
@@ -163,20 +156,12 @@ class Connection:
         for context in self._contexts.values():
             context.lose()
         self._tokens.append(self.session.resume_token or "")
-        pause_s = FIRST_PAUSE_S
-        give_up_s = time.monotonic() + float(self.session.limits.get("resume_s", RESUME_S))
-        while True:
-            try:
-                self.socket, self.session = await self._dial()
-            except (ClientError, SpeechError):
-                if time.monotonic() + pause_s > give_up_s:
-                    return False
-            else:
-                with suppress(ConnectionClosed):  # then the reader finds it lost, too
-                    await self._ask()
-                return True
-            await asyncio.sleep(pause_s)
-            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+        if (found := await redial(self._dial, self.session)) is None:
+            return False
+        self.socket, self.session = found
+        with suppress(ConnectionClosed):  # then the reader finds it lost, too
+            await self._ask()
+        return True
 
     async def _ask(self) -> None:
         """Ask the server to go on; without anything to go on with, begin anew."""
@@ -219,19 +204,16 @@ class Connection:
 
     async def _receive(self, message: wire.ServerMessage) -> None:
         match message:
-            case wire.AudioStart():
-                if (context := self._contexts.get(message.context_id)) is not None:
-                    self._numbers[message.utterance_index] = context
+            case wire.AudioStart(context_id=name, utterance_index=number):
+                for context in self._concerned(name):
+                    self._numbers[number] = context
                     await context.receive(message)
-            case wire.AudioDone() | wire.SessionDone() | wire.Cancelled():
-                if (context := self._contexts.get(message.context_id)) is not None:
-                    await context.receive(message)
-            case wire.Warn():
+            case wire.AudioDone() | wire.SessionDone() | wire.Cancelled() | wire.Warn():
                 for context in self._concerned(message.context_id):
                     await context.receive(message)
             case wire.SessionResumed():
                 self._take_up()
-                if (context := self._contexts.get(message.context_id)) is not None:
+                for context in self._concerned(message.context_id):
                     await context.resume(message)
             case wire.Failure():
                 await self._fail(message)
@@ -245,17 +227,10 @@ class Connection:
 
     async def _fail(self, failure: wire.Failure) -> None:
         """Raise in the context it belongs to; without one in all, and to whoever sends next."""
-        error = error_of(
-            failure.code,
-            failure.message,
-            param=failure.param,
-            retry_after_s=failure.retry_after_s,
-            request_id=failure.request_id,
-        )
+        error = _error_of(failure)
         if isinstance(error, ResumeExpired):
             if failure.context_id is None:
-                await self._turned_away(error)
-                return
+                return await self._turned_away(error)
             self._take_up()
         if failure.context_id is None:
             self._fatal = error
@@ -266,6 +241,16 @@ class Connection:
         if context_id is None:
             return list(self._contexts.values())
         return [self._contexts[context_id]] if context_id in self._contexts else []
+
+
+def _error_of(failure: wire.Failure) -> SpeechError:
+    return error_of(
+        failure.code,
+        failure.message,
+        param=failure.param,
+        retry_after_s=failure.retry_after_s,
+        request_id=failure.request_id,
+    )
 
 
 @asynccontextmanager

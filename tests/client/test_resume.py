@@ -6,12 +6,13 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 import pytest
 
-import client.connection
+import client.redial
 from client.connection import Audio, Connection, connect
 from client.errors import ConnectionLost
 from streaming.errors import ResumeExpired
@@ -93,7 +94,8 @@ CONFIG = {"sampling": {"seed": 3}}
 
 
 async def test_nobody_hears_that_the_socket_was_cut(tmp_path: Path) -> None:
-    async with relayed(make_room(tmp_path, SCRIPT)) as relay:
+    script = replace(SCRIPT, delay_s={"slice": 0.05})
+    async with relayed(make_room(tmp_path, script)) as relay:
         async with connect(relay.url, CONFIG) as connection:
             expected, _ = await hear(connection)
         chance = random.Random(2)
@@ -174,7 +176,7 @@ async def test_who_comes_back_too_late_is_told(tmp_path: Path) -> None:
 async def test_a_server_that_stays_away_is_given_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client.connection, "LONGEST_PAUSE_S", 0.1)
+    monkeypatch.setattr(client.redial, "LONGEST_PAUSE_S", 0.1)
     room = make_room(tmp_path, SCRIPT, resume_s=0.5)
     async with relayed(room) as relay, connect(relay.url, CONFIG) as connection:
         context = connection.context()
