@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from streaming import tempo
 from streaming.errors import UnsupportedFormat
 from streaming.pcm import to_s16le
 from streaming.resample import StreamResampler
@@ -188,7 +189,8 @@ class ResamplingEncoder:
 def make_encoder(audio_format: str, sample_rate_hz: int, *, bit_rate: int | None = None) -> Encoder:
     """The encoder of a format for PCM of that rate; ``bit_rate`` counts for mp3, opus and aac.
 
-    The first one loads PyAV, so call it off the event loop. Raises ``UnsupportedFormat``.
+    The first one loads PyAV (see ``load``), so call it off the event loop. Raises
+    ``UnsupportedFormat``.
     """
     if audio_format == "pcm":
         return PcmEncoder()
@@ -202,6 +204,13 @@ def make_encoder(audio_format: str, sample_rate_hz: int, *, bit_rate: int | None
     coded_hz = next((rate for rate in OPUS_RATES_HZ if rate > sample_rate_hz), OPUS_RATES_HZ[-1])
     encoder = CodecEncoder(codec, coded_hz, bit_rate)
     return ResamplingEncoder(encoder, from_hz=sample_rate_hz, to_hz=coded_hz)
+
+
+def load() -> None:
+    """Load PyAV, its codecs and the tempo filter; blocking, so that no first request waits."""
+    for audio_format in _CODECS:
+        make_encoder(audio_format, OPUS_RATES_HZ[-1])
+    tempo.load()
 
 
 def content_type(audio_format: str, sample_rate_hz: int) -> str:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Generic
 
+from server import encoding
 from server.admission import ANONYMOUS, Admission, Caller, Place
 from server.casting import Casting, Part
 from server.config import Settings
@@ -215,6 +216,7 @@ class SynthesisService(Generic[VoiceT]):
 
     async def _speak_once(self) -> None:
         """Speak to nobody, beside the queue; raises what the engine raises."""
+        await asyncio.to_thread(encoding.load)
         part = self.casting.part("warm-up", SpeechConfig(), None)
         feed = TextFeed.whole(self.settings.warm_text)
         chunks = self._chunks(part, feed)
