@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import importlib
 import inspect
 import os
@@ -140,6 +141,8 @@ def run(settings: Settings, composing: Any = None) -> None:
             _fail(str(error))
     console.print(f"Loaded {service.info.name} ({service.info.sample_rate_hz} Hz)")
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    gc.collect()
+    gc.freeze()  # what is loaded stays; looking through it for garbage would hold up audio
     tracing = _import_extra("server.tracing")
     tracing.configure(metadata.version(DISTRIBUTION))
     asyncio.run(_serve(settings, service, application, transport, (listener, url)))
