@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -135,7 +136,7 @@ async def _connect(
 
 def _inactivity_s(query: Mapping[str, str]) -> float:
     text = query.get("inactivity_timeout", str(INACTIVITY_S))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_INACTIVITY_S):
+    if not re.fullmatch(r"[0-9]{1,3}", text) or not 1 <= int(text) <= MOST_INACTIVITY_S:
         raise BadConfig(
             f"inactivity_timeout must be from 1 to {MOST_INACTIVITY_S}", param="inactivity_timeout"
         )

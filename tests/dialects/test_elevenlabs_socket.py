@@ -294,6 +294,7 @@ UNSERVED = (
     ("anna/stream-input?language_code=tlh", 422, "bad_config"),
     ("anna/stream-input?inactivity_timeout=181", 422, "bad_config"),
     ("anna/stream-input?inactivity_timeout=x", 422, "bad_config"),
+    (f"anna/stream-input?inactivity_timeout={'9' * 5000}", 422, "bad_config"),
 )
 
 
