@@ -18,7 +18,7 @@ _SECONDS = (0.025, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 5.0
 _RATIOS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 1.25, 1.5, 2.0, 4.0)
 
 
-disable_created_metrics()  # a second series for each, of no use here
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, of no use
 
 
 class Metrics:
