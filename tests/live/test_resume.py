@@ -132,10 +132,10 @@ async def test_it_can_be_lost_again_and_again(slow_room: Room) -> None:
 
 
 async def test_the_engine_goes_on_into_a_bounded_buffer(tmp_path: Path) -> None:
-    script = ToneScript(characters_per_second=2.0)
-    room = make_room(tmp_path, script, replay_bytes=400_000)
+    script = ToneScript(characters_per_second=2.0, slice_ms=500.0)
+    room = make_room(tmp_path, script, replay_bytes=200_000)
     async with serving(room), keeping(room) as client:
-        await say(client, TEXT * 5)
+        await say(client, TEXT)
         at = await some(client, 2)
         await lose(client)
         before = heard(client)
@@ -149,8 +149,8 @@ async def test_the_engine_goes_on_into_a_bounded_buffer(tmp_path: Path) -> None:
             return last == seen
 
         await eventually(halted)
-        made = sum(1 for kind, *_ in room.model.log if kind == "slice") * 0.1
-        assert 4 < made < 70  # half of the buffer, and 30 s that the pipeline may hold
+        made = sum(1 for kind, *_ in room.model.log if kind == "slice") * 0.5
+        assert 2 < made < 35  # half of the buffer, and 30 s that the pipeline may hold
         async with talk(room, resume_token=token(client), next_sample={"default": at}) as back:
             end = await back.until(wire.SessionDone)
         assert len(joined(before | heard(back))) == 2 * end.total_samples
