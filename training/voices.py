@@ -48,7 +48,7 @@ SAMPLES: dict[str, Sample] = {
 NOTE = """# Reference recordings
 
 Nobody was recorded. These sentences were synthesized with hibari-tts 0.2.1 (Apache-2.0), its voice
-changed in pitch and vocal-tract length for all speakers but `ada`, by `python -m training voices`.
+changed in pitch and size for all speakers but `ada`, by `python -m training voices`.
 They may be used under the Apache-2.0 licence of this project.
 """
 
