@@ -43,9 +43,9 @@ class Folders:
         places = []
         for named, resolved in self._roots:
             for root in (named, resolved):
-                with suppress(ValueError):
-                    places.append((resolved, path.relative_to(root).parts))
-        if not any(steps for _, steps in places):
+                if path.is_relative_to(root) and (steps := path.relative_to(root).parts):
+                    places.append((resolved, steps))
+        if not places:
             raise ReferenceRefused("the path is outside the folders of this server")
         return places
 

@@ -72,9 +72,16 @@ async def read_form(request: Request, *, max_files: int, timeout_s: float) -> Fo
         why = f": {error.message}" if isinstance(error, MultiPartException) else ""
         raise BadMessage(f"the request is not a multipart form of ours{why}") from None
     fields = {name: value for name, value in parsed if isinstance(value, str)}
+    if _has_surrogates(*fields, *fields.values()):
+        raise BadMessage("the form's text is not Unicode")
     files = [value.file for _, value in parsed if isinstance(value, UploadFile)]
     try:
         return Form(fields=fields, files=tuple(file.read() for file in files))
     finally:
         for file in files:
             file.close()
+
+
+def _has_surrogates(*texts: str) -> bool:
+    """Whether any is not Unicode text, as some character sets that a form may name decode to."""
+    return any("\ud800" <= character <= "\udfff" for text in texts for character in text)

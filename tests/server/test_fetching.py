@@ -131,3 +131,13 @@ def test_folders_are_looked_through_in_order(tmp_path: Path) -> None:
     folders = Folders([tmp_path / "one", tmp_path / "two"])
     assert folders.read("both.wav", 99) == b"one"
     assert folders.read("two.wav", 99) == b"only here"
+
+
+def test_a_folder_within_a_folder_is_no_recording(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.wav").write_bytes(b"here")
+    folders = Folders([tmp_path / "sub", tmp_path])
+    assert folders.read(str(tmp_path / "sub" / "a.wav"), 9) == b"here"
+    for root in (tmp_path, tmp_path / "sub"):
+        with pytest.raises(ReferenceRefused):
+            folders.read(str(root), 9)

@@ -232,6 +232,23 @@ async def test_what_is_no_form_is_a_bad_message(
     assert answer.json()["error"]["code"] in ("bad_message", "bad_recording", "bad_config")
 
 
+async def test_text_that_is_not_unicode_is_a_bad_message(client: httpx.AsyncClient) -> None:
+    parts = ("name", "zed"), ("consent", "I agree \\ud800"), ("name", "\\udfff")
+    for wrong in parts[1:]:
+        said = dict(parts[:2], **dict([wrong]))
+        body = b"".join(
+            b'--x\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
+            % (name.encode(), value.encode())
+            for name, value in said.items()
+        )
+        answer = await client.post(
+            VOICES,
+            content=body + b"--x--\r\n",
+            headers={"content-type": "multipart/form-data; boundary=x; charset=unicode_escape"},
+        )
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "bad_message")
+
+
 async def test_a_voice_that_cannot_be_encoded_is_not_kept(
     room: Room, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
