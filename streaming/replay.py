@@ -13,13 +13,21 @@ from dataclasses import dataclass, replace
 from streaming.effects import Audio, Effect, Send
 from streaming.errors import ResumeExpired
 from streaming.states import OPEN, Contexts, Signal
-from streaming.wire import AudioDone, AudioStart, Cancelled, Failure, SessionDone, SessionResumed
+from streaming.wire import (
+    AudioDone,
+    AudioStart,
+    Cancelled,
+    Failure,
+    SessionDone,
+    SessionResumed,
+    encode,
+)
 
 KEPT_S = 60.0
 """How long anything is kept."""
 
 _MESSAGE_BYTES = 512
-"""What a message that is no audio counts."""
+"""What a message that is no audio counts at least."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +37,7 @@ class _Kept:
     at_s: float
     behind: int
     """Samples of the context up to and with this effect."""
-
-    @property
-    def size(self) -> int:
-        return len(self.effect.data) if isinstance(self.effect, Audio) else _MESSAGE_BYTES
+    size: int
 
 
 @dataclass(slots=True, kw_only=True)
@@ -67,7 +72,11 @@ class Replay:
                 account = self._accounts.setdefault(number, _Account(context_id=context_id))
             case _:
                 return
-        kept = _Kept(context=number, effect=effect, at_s=now_s, behind=account.sent)
+        if isinstance(effect, Send) and isinstance(effect.message, Cancelled):
+            self._forget(number)
+        kept = _Kept(
+            context=number, effect=effect, at_s=now_s, behind=account.sent, size=_size(effect)
+        )
         self._kept.append(kept)
         self._held_bytes += kept.size
         self.total_bytes += kept.size
@@ -103,6 +112,12 @@ class Replay:
                 starts[number] = start
                 effects.append(Send(message=self._resumed(contexts, number, start)))
         return effects + self._since(starts)
+
+    def _forget(self, number: int) -> None:
+        """Nothing of a cancelled context is heard again; none of it is missed either."""
+        self._kept = deque(kept for kept in self._kept if kept.context != number)
+        self._held_bytes = sum(kept.size for kept in self._kept)
+        self._accounts[number].gone = 0
 
     def _drop(self) -> None:
         kept = self._kept.popleft()
@@ -174,6 +189,12 @@ class Replay:
             elif isinstance(effect.message, AudioDone):
                 begun.pop(kept.context, None)
         return again + list(begun.values())
+
+
+def _size(effect: Send | Audio) -> int:
+    if isinstance(effect, Audio):
+        return len(effect.data)
+    return max(_MESSAGE_BYTES, len(encode(effect.message)))
 
 
 def _first_sample(beginning: Send) -> int:

@@ -134,6 +134,33 @@ def test_a_cancel_that_was_missed_is_told_again() -> None:
     assert shape(line.resume(c=30))[-1] == ("cancelled", 0)
 
 
+@pytest.mark.parametrize("most_bytes", [1_650, 100_000])
+@pytest.mark.parametrize("heard", [0, 15, 30])
+def test_what_was_cancelled_is_not_heard_again(heard: int, most_bytes: int) -> None:
+    line = Line(most_bytes, framing="tagged")
+    line.text()
+    line.text("d")
+    line.chunk()
+    line.chunk(number=1)
+    line.carry(send(line.session, "input.cancel", context_id="c"))
+    assert line.replay._held_bytes == sum(kept.size for kept in line.replay._kept)
+    again = line.resume(c=heard, d=0)
+    told = [m.type for m in messages(again) if getattr(m, "context_id", "") == "c"]
+    assert told == ["session.resumed", "cancelled"]
+    audio = [effect.context_id for effect in again if isinstance(effect, Audio)]
+    assert audio == ["d"] * 3
+
+
+def test_a_long_message_counts_what_it_takes() -> None:
+    line = Line()
+    line.text()
+    line.chunk()
+    before = line.replay.total_bytes
+    long = wire.Warn(code="queued", message="x" * 10_000, context_id="c")
+    line.carry([Send(message=long, context=0)])
+    assert 10_000 < line.replay.total_bytes - before < 10_200
+
+
 def test_contexts_that_are_not_named_go_on_from_their_beginning() -> None:
     line = Line()
     line.text()
