@@ -139,10 +139,12 @@ class Producer(Generic[VoiceT]):
                 self._leave()
 
     async def _turn(self) -> None:
-        """Wait until one more chunk may begin, and count it as begun."""
+        """Wait until one more chunk may begin, count it as begun, and have the floor for it."""
         while self._begun >= (self._bounds.look_ahead if self._out else 1):
             await self._change()
         self._begun += 1
+        if self._floor is not None:
+            await self._floor.take()
 
     def _leave(self) -> None:
         self._begun -= 1
