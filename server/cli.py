@@ -155,6 +155,7 @@ async def _serve(
     server = transport.make_server(
         application.create_app(service, settings),
         limits=settings.limits,
+        head_timeout_s=settings.body_timeout_s,
         drain=lambda: _drain(settings, service),
     )
     announcing = asyncio.create_task(_announce(service, url))

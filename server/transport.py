@@ -1,4 +1,6 @@
-"""uvicorn, taught two things: to wait for live speech on shutdown, to let go of a stuck peer."""
+"""uvicorn, taught three things: to wait for live speech on shutdown, to let go of a peer that is
+stuck, and of one that never asks for anything.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +8,14 @@ import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
+import h11
 import uvicorn
 from starlette.types import ASGIApp, Scope
 from uvicorn._types import ASGISendEvent
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from streaming.session import Limits
@@ -28,9 +34,59 @@ each take as long as all of them, and hold up everybody else's audio.
 LOST = 1006
 """What a WebSocket ends with that nobody closed on purpose."""
 
+_SEND_BUFFER_BYTES = 64 * 2**10
+"""The kernel's share of what a peer has not read. Linux would let it grow to megabytes, and wakes a
+blocked writer when a third of it is free: who reads as fast as speech plays would look stuck.
+"""
+
 _KEEPALIVE_FAILED = 1011
 _LINGER_S = 5.0
 _LOOK_S = 0.1
+
+
+class SpeechHttp(H11Protocol):
+    """An HTTP connection that has ``head_timeout_s`` to ask for something, each time.
+
+    Delete this when uvicorn bounds the wait for a request's head.
+    """
+
+    def __init__(self, *args: Any, head_timeout_s: float, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._head_timeout_s = head_timeout_s
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The clock runs from the first moment."""
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """A whole head stops the clock, a piece of the next one starts it."""
+        super().data_received(data)
+        self._watch()
+
+    def handle_websocket_upgrade(self, event: h11.Request) -> None:
+        """Another protocol takes over."""
+        super().handle_websocket_upgrade(event)
+        self._stop()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is due any more."""
+        self._stop()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        if self.transport.get_protocol() is not self:
+            return
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop()
+        elif self._deadline is None:
+            self._deadline = self.loop.call_later(self._head_timeout_s, self.transport.abort)
+
+    def _stop(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
 
 
 class SpeechSocket(WebSocketsSansIOProtocol):
@@ -116,12 +172,17 @@ class SpeechServer(uvicorn.Server):
 
 
 def make_server(
-    app: ASGIApp, *, limits: Limits, drain: Callable[[], Awaitable[None]]
+    app: ASGIApp, *, limits: Limits, head_timeout_s: float, drain: Callable[[], Awaitable[None]]
 ) -> SpeechServer:
-    """A server for our application; give ``serve`` the sockets of ``listen``."""
+    """A server for our application; give ``serve`` the sockets of ``listen``.
+
+    A connection that asks for nothing is dropped after ``head_timeout_s``.
+    """
+    # h11, since httptools, which uvicorn would prefer, bounds no headers.
+    http: Any = partial(SpeechHttp, head_timeout_s=head_timeout_s)
     config = uvicorn.Config(
         app,
-        http="h11",  # httptools, which uvicorn would prefer, bounds no headers
+        http=http,
         ws=SpeechSocket,
         backlog=_ACCEPTED_AT_ONCE,
         ws_max_size=limits.frame_bytes,
@@ -138,8 +199,10 @@ def listen(host: str, port: int, *, limits: Limits) -> socket.socket:
     """A listening socket; port 0 takes a free one. Raises ``OSError``."""
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
     listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
+    # Connections inherit these options.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)
     if hasattr(socket, "TCP_USER_TIMEOUT"):
-        # Connections inherit it: the kernel drops a peer that stops reading, HTTP included.
+        # The kernel drops a peer that stops reading, HTTP included.
         stall_ms = int((limits.write_stall_s + 2 * _LINGER_S) * 1000)
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, stall_ms)
     return listener

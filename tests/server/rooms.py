@@ -129,6 +129,7 @@ async def serving(room: Room) -> AsyncIterator[Room]:
     server = make_server(
         create_app(service, service.settings),
         limits=limits,
+        head_timeout_s=service.settings.body_timeout_s,
         drain=lambda: service.drain(service.settings.grace_s),
     )
     room.server = server
