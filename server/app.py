@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator
@@ -21,6 +22,7 @@ from server.access import RequestId
 from server.auth import Authentication, Doorman
 from server.config import Settings
 from server.dialects import deepgram, elevenlabs, seeds
+from server.dialects.elevenlabs_key import KNOCKERS
 from server.http import error_response
 from server.keys import Allowance, KeyRing
 from server.resume import ResumeTokens
@@ -68,6 +70,7 @@ def create_app(service: SynthesisService[Any], settings: Settings) -> Starlette:
     app.state.resume_tokens = ResumeTokens[websocket.Connection]()
     app.state.settings = settings
     app.state.tokens = doorman.tokens
+    app.state.knocking = asyncio.Semaphore(KNOCKERS)
     app.state.created_s = int(time.time())
     return app
 

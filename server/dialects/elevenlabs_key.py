@@ -11,33 +11,35 @@ from starlette.types import Message
 from starlette.websockets import WebSocket
 
 from server.auth import KNOCK
-from server.service import SynthesisService
 from streaming.errors import BadMessage, Overloaded, Unauthorized
 from streaming.wire import parse_json
 
 KEY_FIELDS = ("xi_api_key", "xi-api-key", "authorization")
 """Where the first message may have it."""
 
+KNOCKERS = 32
+"""Sockets that may wait for their first message at once; they are no sessions yet, so that whoever
+has no key keeps nobody out who shows one in a header.
+"""
+
 _WAIT_S = 5.0
 
 
-async def unlock(websocket: WebSocket, service: SynthesisService[Any]) -> WebSocket:
+async def unlock(websocket: WebSocket) -> WebSocket:
     """A socket whose caller is known; it is accepted, and its first message is still to come.
 
     Raises ``Unauthorized`` and ``Overloaded`` for one that is accepted already.
     """
     knock = websocket.scope["state"].pop(KNOCK)
     await websocket.accept()
-    if service.sessions >= service.settings.sessions:
-        raise Overloaded("too many sessions", retry_after_s=service.settings.retry_after_s)
-    service.sessions += 1  # who has no key yet takes a place, too
+    knocking: asyncio.Semaphore = websocket.app.state.knocking
+    if knocking.locked():
+        raise Overloaded("too many wait without a key", retry_after_s=_WAIT_S)
     try:
-        async with asyncio.timeout(_WAIT_S):
+        async with knocking, asyncio.timeout(_WAIT_S):
             first = await websocket.receive()
     except TimeoutError:
         raise Unauthorized(f"no key came within {_WAIT_S:g} s") from None
-    finally:
-        service.sessions -= 1
     known = knock(_key_in(first))
     if known is None:
         raise Unauthorized("a valid API key is needed, as xi_api_key or in a header")

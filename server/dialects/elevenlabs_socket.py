@@ -99,7 +99,7 @@ async def _serve(websocket: WebSocket, kind: type[ManyContexts]) -> None:
     late = KNOCK in websocket.scope.get("state", {})
     try:
         if late:
-            known = await unlock(websocket, service)
+            known = await unlock(websocket)
         connection = await _connect(known, service, kind)
     except SpeechError as error:
         service.metrics.errors.labels(error.code).inc()

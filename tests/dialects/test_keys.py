@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -29,6 +31,12 @@ class Guarded:
 
     room: Room
     key: str
+
+    @property
+    def app(self) -> Any:
+        """The application."""
+        assert self.room.server is not None
+        return self.room.server.config.app
 
 
 @pytest.fixture
@@ -104,7 +112,10 @@ async def test_who_is_known_hears_of_a_wrong_voice(guarded: Guarded) -> None:
         assert client.messages()[0]["error"] == "voice_not_found"
 
 
-async def test_a_stranger_that_leaves_or_is_one_too_many(guarded: Guarded) -> None:
+async def test_a_stranger_that_leaves_or_is_one_too_many(
+    guarded: Guarded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(guarded.app.state, "knocking", asyncio.Semaphore(4))
     async with nothing_left(guarded.room):
         async with peer(guarded.room, MANY):
             pass
@@ -117,3 +128,13 @@ async def test_a_stranger_that_leaves_or_is_one_too_many(guarded: Guarded) -> No
             await socket.close()
         with pytest.raises(ConnectionClosed):
             await sockets[0].recv()
+
+
+async def test_strangers_keep_nobody_out(guarded: Guarded) -> None:
+    url = guarded.room.url.replace("http", "ws", 1) + MANY
+    strangers = [await connect(url) for _ in range(2 * guarded.room.service.settings.sessions)]
+    assert guarded.room.service.sessions == 0
+    async with peer(guarded.room, ONE, **{"xi-api-key": guarded.key}) as client:
+        await speaks(client)
+    for stranger in strangers:
+        await stranger.close()
