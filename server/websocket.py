@@ -103,9 +103,13 @@ class Connection:
     def receive(self, data: str | bytes) -> None:
         """A message of the native protocol."""
         self._carry_out(self._session.receive(data, time.monotonic()))
-        if self._session.resumable and self._limits.resume_s and not self._line.resumable:
-            self._line.resumable = True
+        resumable = self._session.resumable and self._limits.resume_s > 0
+        if resumable and not self._line.resumable:
+            self._parking.replay = self._session.replay()
             self._tokens.offer(self._token, key_id=self.caller.key_id, owner=self)
+        elif self._line.resumable and not resumable:
+            self._tokens.withdraw(self._token)
+        self._line.resumable = resumable
 
     def refuse(self, error: BadMessage) -> None:
         """A message that a dialect cannot translate."""
@@ -147,7 +151,7 @@ class Connection:
                 self.put(effect)
             else:
                 self._do(effect)
-        self.receive(encode(SessionConfig(changes=asked.changes)))
+        self._configure(asked)
         await self._parking.left()
 
     async def _run(self) -> None:
@@ -194,13 +198,20 @@ class Connection:
 
     async def _hand_over(self, asked: SessionConfig) -> None:
         """Leave the socket to the connection that a client had before; raises ``Gone`` then."""
-        self._heir = self._tokens.take(asked.resume_token or "", key_id=self.caller.key_id)
+        token = asked.resume_token or ""
+        if token != self._token:
+            self._heir = self._tokens.take(token, key_id=self.caller.key_id)
         if self._heir is not None and await self._heir._parking.let_go():
             await self._line.eased()
             raise Gone
         self._heir = self._asked = None
         message = f"the token is unknown, used, or older than {self._limits.resume_s:g} s"
         self._carry_out([self._session.tell(ResumeExpired(message))])
+        self._configure(asked)
+
+    def _configure(self, asked: SessionConfig) -> None:
+        """Do what else a message says that names a token."""
+        self.receive(encode(SessionConfig(changes=asked.changes, resume=asked.resume)))
 
     def _stalled(self) -> None:
         error = Stalled(f"nothing was read for {self._limits.write_stall_s:g} s")

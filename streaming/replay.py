@@ -7,9 +7,10 @@ what it may have missed: where the chunk it goes on in begins, and everything be
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+from streaming.context import Context
 from streaming.effects import Audio, Effect, Send
 from streaming.errors import ResumeExpired
 from streaming.states import OPEN, Contexts, Signal
@@ -51,15 +52,21 @@ class _Account:
 class Replay:
     """The newest effects of a connection's contexts: ``most_bytes`` (or one), for ``KEPT_S``.
 
-    ``total_bytes`` counts everything that was ever kept.
+    ``total_bytes`` counts everything that was ever kept. Of the ``contexts`` that live already,
+    what was sent before is not kept.
     """
 
-    def __init__(self, *, most_bytes: int) -> None:
+    def __init__(self, *, most_bytes: int, contexts: Iterable[Context] = ()) -> None:
         self.total_bytes = 0
         self._most_bytes = most_bytes
         self._held_bytes = 0
         self._kept: deque[_Kept] = deque()
-        self._accounts: dict[int, _Account] = {}
+        self._accounts = {
+            one.number: _Account(
+                context_id=one.context_id, sent=one.sent_samples, gone=one.sent_samples
+            )
+            for one in contexts
+        }
 
     def keep(self, effect: Effect, now_s: float) -> None:
         """Remember what is sent of a context."""

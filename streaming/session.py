@@ -151,6 +151,10 @@ class Session:
             effects += self.end(error, said=True)
         return effects + self._settle()
 
+    def replay(self) -> Replay:
+        """Where to keep from now on what a lost client misses."""
+        return Replay(most_bytes=self._limits.replay_bytes, contexts=self._contexts.all())
+
     def resume(self, next_sample: Mapping[str, int], replay: Replay) -> list[Effect]:
         """The client is back, on another socket."""
         return replay.resume(self._contexts, next_sample) + self._settle()

@@ -208,6 +208,50 @@ async def test_nothing_is_kept_unless_asked_for(slow_room: Room) -> None:
             await back.error("resume_expired")
 
 
+async def test_a_client_that_names_its_own_token_keeps_its_socket(slow_room: Room) -> None:
+    async with keeping(slow_room) as client:
+        await client.send("session.config", resume_token=token(client))
+        await client.error("resume_expired")
+        await say(client)
+        at = await some(client, 1)
+        await lose(client)
+    async with talk(slow_room, resume_token=token(client), next_sample={"default": at}) as back:
+        await back.until(wire.SessionResumed)
+
+
+async def test_resuming_is_switched_off_and_on_again(slow_room: Room) -> None:
+    async with nothing_left(slow_room):
+        async with keeping(slow_room) as client:
+            await client.send("session.config", resume=False)
+            await say(client, TEXT * 20)
+            await some(client, 1)
+            await lose(client)
+        await eventually(lambda: asyncio.sleep(0, slow_room.model.live == 0))
+        async with talk(slow_room, resume_token=token(client)) as back:
+            await back.error("resume_expired")
+    async with keeping(slow_room) as client:
+        await client.send("session.config", resume=False)
+        await client.send("session.config", resume=True)
+        await say(client)
+        at = await some(client, 1)
+        await lose(client)
+    async with talk(slow_room, resume_token=token(client), next_sample={"default": at}) as back:
+        await back.until(wire.SessionResumed)
+        end = await back.until(wire.SessionDone)
+        assert len(joined(heard(client) | heard(back))) == 2 * end.total_samples
+
+
+async def test_what_else_a_message_with_a_token_says_holds_anyhow(slow_room: Room) -> None:
+    async with talk(slow_room, resume_token="none", resume=True, framing="tagged") as client:
+        await client.error("resume_expired")
+        await say(client)
+        at = await some(client, 1)
+        await lose(client)
+    async with talk(slow_room, resume_token=token(client), next_sample={"default": at}) as back:
+        await back.until(wire.SessionResumed)
+        await back.until(wire.SessionDone)
+
+
 async def test_text_that_was_lost_is_sent_again(slow_room: Room) -> None:
     async with keeping(slow_room) as client:
         await client.send("input.text", text="Hello there, my friend. ")

@@ -259,6 +259,23 @@ def test_a_live_context_of_which_nothing_is_kept() -> None:
     assert failure(line.resume(c=29)).code == "resume_expired"
 
 
+def test_what_was_sent_before_it_was_asked_for_is_not_kept() -> None:
+    line = Line()
+    line.text()
+    line.session.event(0, started(index=0, first_sample=0), 0.0)
+    line.session.event(0, frame(10, 0), 0.0)
+    line.replay = line.session.replay()
+    assert failure(line.resume(c=9)).code == "resume_expired"
+
+    line = Line()
+    line.text()
+    line.session.event(0, started(index=0, first_sample=0), 0.0)
+    line.session.event(0, frame(10, 0), 0.0)
+    line.replay = line.session.replay()
+    line.carry(line.session.event(0, frame(10, 10), 0.0))
+    assert shape(line.resume(c=10)) == [("session.resumed", 10), ("audio", 10)]
+
+
 def test_encoded_audio_goes_on_at_a_piece() -> None:
     for asked, start in ((0, 0), (5, 0), (10, 10), (29, 20), (30, 30)):
         line = Line()
