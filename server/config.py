@@ -99,7 +99,9 @@ class Settings:
     engine_stall_s: float = option(
         60.0, "Seconds without a sample for anybody after which the engine counts as hung.", low=0.1
     )
-    body_timeout_s: float = option(30.0, "Seconds for a request's head to arrive; then for its body.", low=0.1)
+    body_timeout_s: float = option(
+        30.0, "Seconds for a request's head to arrive; then for its body.", low=0.1
+    )
     comment_every_s: float = option(
         15.0, "Seconds between the comments that keep server-sent events alive.", low=0.1
     )
