@@ -13,9 +13,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.admission import caller_of
 from server.auth import PUBLIC
+from server.http import error_response
 from server.logs import REQUEST_ID, fields
 from server.metrics import Metrics
 from server.tracing import continue_trace
+from streaming.errors import Internal
 
 logger = logging.getLogger(__name__)
 
@@ -63,10 +65,38 @@ class RequestId:
         self._metrics.http.labels(told["status"]).inc()
         said: dict[str, Any] = {
             "method": scope.get("method", "WS"),
-            "path": scope["path"][:_PATH_CHARACTERS],
+            "path": scope.get("raw_path", b"").decode("latin-1")[:_PATH_CHARACTERS],
             **told,
             "ms": round(seconds * 1000, 1),
             "key": caller_of(scope).key_id,
         }
         level = logging.DEBUG if scope["path"] in _QUIET else logging.INFO
         logger.log(level, "connection", extra=fields(**said))
+
+
+class LastResort:
+    """Answers 500 for what nobody caught, inside of what names, counts and labels answers."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._errors = metrics.errors
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Log a failure; raise it again where there is no way left to tell of it."""
+        begun = scope["type"] != "http"
+
+        async def watched(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            if begun:
+                raise
+            request_id = scope["state"]["request_id"]
+            logger.error("request %s failed", request_id, exc_info=error)
+            internal = Internal("something went wrong", request_id=request_id)
+            self._errors.labels(internal.code).inc()
+            await error_response(internal)(scope, receive, send)

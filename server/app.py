@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,7 +17,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from server import http, models_api, openapi, operations, tokens, voices_api, websocket
-from server.access import RequestId
+from server.access import LastResort, RequestId
 from server.auth import Authentication, Doorman
 from server.config import Settings
 from server.dialects import deepgram, elevenlabs, seeds
@@ -28,9 +27,7 @@ from server.keys import Allowance, KeyRing
 from server.resume import ResumeTokens
 from server.service import SynthesisService
 from server.tokens import Tokens
-from streaming.errors import Internal, SpeechError
-
-logger = logging.getLogger(__name__)
+from streaming.errors import SpeechError
 
 DOORS = (
     websocket,
@@ -62,7 +59,6 @@ def create_app(service: SynthesisService[Any], settings: Settings) -> Starlette:
         exception_handlers={
             SpeechError: _speech_error,
             HTTPException: _http_error,
-            Exception: _unexpected,
         },
         lifespan=lifespan,
     )
@@ -102,6 +98,7 @@ def _middleware(service: SynthesisService[Any], settings: Settings, doorman: Doo
                 expose_headers=("x-request-id", "x-sample-rate", "retry-after"),
             )
         )
+    layers.append(Middleware(LastResort, metrics=service.metrics))
     return [*layers, Middleware(Authentication, doorman=doorman, metrics=service.metrics)]
 
 
@@ -135,9 +132,3 @@ def _methods(request: Request) -> str:
         if isinstance(route, Route) and route.path_regex.match(request.url.path):
             found |= route.methods or set()
     return ", ".join(sorted(found))
-
-
-async def _unexpected(request: Request, error: Exception) -> Response:
-    request_id = request.state.request_id
-    logger.error("request %s failed", request_id, exc_info=error)
-    return error_response(Internal("something went wrong", request_id=request_id))

@@ -139,6 +139,34 @@ async def test_the_log_knows_requests_and_no_text(tmp_path: Path, log: io.String
     assert "ValueError" in failed["failure"] and "fakes.py" in failed["failure"]
 
 
+async def test_a_path_forges_no_line_of_the_log(tmp_path: Path, log: io.StringIO) -> None:
+    async with in_process(make_room(tmp_path)) as client:
+        await client.get("/x%0A2026-01-01 INFO forged%1B[31m?secret")
+    told = next(line for line in lines(log) if line.get("path", "").startswith("/x"))
+    assert told["path"] == "/x%0A2026-01-01%20INFO%20forged%1B[31m"
+
+
+async def test_a_failure_has_an_id_and_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = make_room(tmp_path, origins=("https://app.example",))
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a secret")
+
+    async with in_process(room) as client:
+        monkeypatch.setattr(room.service, "check", broken)
+        headers = {"x-request-id": "mine", "origin": "https://app.example"}
+        answer = await client.post(SPEECH, json={"input": "Hello."}, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
+        assert answer.json()["error"]["request_id"] == answer.headers["x-request-id"] == "mine"
+        assert answer.headers["access-control-allow-origin"] == "https://app.example"
+        assert "secret" not in answer.text
+        now = await figures(client)
+    assert now['indextts_connections_total{status="500"}'] == 1.0
+    assert now['indextts_errors_total{code="internal"}'] == 1.0
+
+
 def test_texts_are_logged_when_asked_for(log: io.StringIO) -> None:
     stream = io.StringIO()
     logs.configure(style="text", show_text=True, stream=stream)
