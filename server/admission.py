@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -32,6 +32,10 @@ class Caller:
     concurrent: int | None = None
     requests_per_minute: int | None = None
     characters_per_minute: int | None = None
+
+    def has_enough(self, requests: int) -> bool:
+        """Whether it may have no more than so many at once."""
+        return self.concurrent is not None and requests >= self.concurrent
 
 
 ANONYMOUS = Caller()
@@ -148,26 +152,39 @@ class Admission:
         limit = caller.characters_per_minute
         self._rates.spend(caller.key_id, "characters", limit, characters)
 
+    def spend_request(self, caller: Caller) -> None:
+        """Count a request against the caller's limit."""
+        self._rates.spend(caller.key_id, "requests", caller.requests_per_minute, 1)
+
+    def check(self, caller: Caller) -> None:
+        """Refuse as ``take`` would now: for what is to be done before, and costs more than that.
+
+        Raises ``Draining``, ``RateLimited``, and ``Overloaded`` when all seats are taken.
+        """
+        if self.draining.is_set():
+            raise self.refusal()
+        self._check_limits(caller)
+        if self.full and self.waiting >= self._seats:
+            self._loser(caller)
+
     def take(self, caller: Caller, *, again: bool = False) -> Place:
         """A place, or a seat whose ``ready`` is to be awaited; ``leave`` it in any case.
 
-        Raises at once: ``Draining``, ``RateLimited``, and ``Overloaded`` when all seats are taken;
-        not for one who speaks ``again`` in a text that was let in, of which there are only so many.
+        Raises at once what ``check`` raises; not for one who speaks ``again`` in a text that was
+        let in, of which there are only so many.
         """
-        if self.draining.is_set() and not again:
-            raise self.refusal()
         if not again:
-            self._check_limits(caller)
+            self.check(caller)
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         place = Place(caller=caller, granted=granted, again=again)
-        if not self.full:
+        if not self.full and not caller.has_enough(self._speaking[caller.key_id]):
             self._grant(place)
         else:
             if self.waiting >= self._seats and not again:
                 self._make_room(caller)
             self._sit(place)
         if not again:
-            self._rates.spend(caller.key_id, "requests", caller.requests_per_minute, 1)
+            self.spend_request(caller)
         self._mark_idle()
         return place
 
@@ -215,7 +232,7 @@ class Admission:
     def _check_limits(self, caller: Caller) -> None:
         """Raise ``RateLimited`` when the caller has used up a limit of its own."""
         own = self._speaking[caller.key_id] + len(self._lines.get(caller.key_id, ()))
-        if caller.concurrent is not None and own >= caller.concurrent:
+        if caller.has_enough(own):
             raise RateLimited(
                 f"this key may have {caller.concurrent} requests at once",
                 retry_after_s=self.predicted_s(0),
@@ -233,23 +250,14 @@ class Admission:
     def _make_room(self, newcomer: Caller) -> None:
         loser = self._loser(newcomer)
         self._forget(loser)
-        loser.granted.set_exception(self._overloaded())
-        loser.granted.exception()  # it may leave without asking
+        if not loser.granted.done():  # or its request was cancelled a moment ago
+            loser.granted.set_exception(self._overloaded())
+            loser.granted.exception()  # it may leave without asking
 
     def _sit(self, place: Place) -> None:
         line = self._lines.setdefault(place.caller.key_id, deque())
         line.append(place)
-        place.ahead = (
-            len(line)
-            - 1
-            + sum(
-                min(len(other), len(line))
-                if other[0].caller.priority == place.caller.priority
-                else len(other) * (other[0].caller.priority > place.caller.priority)
-                for other in self._lines.values()
-                if other is not line
-            )
-        )
+        place.ahead = _ahead(line, self._lines.values())
         place.predicted_s = self.predicted_s(place.ahead)
 
     def _loser(self, newcomer: Caller) -> Place:
@@ -268,17 +276,18 @@ class Admission:
     def _seat_next(self) -> None:
         """Give free places to those whose turn it is."""
         while self._lines and not self.full:
-            line = min(self._lines.values(), key=self._rank)
-            place = line[0]
+            place = min((line[0] for line in self._lines.values()), key=self._rank)
+            if place.caller.has_enough(self._speaking[place.caller.key_id]):
+                break
             self._forget(place)
             if not place.granted.done():  # or its request was cancelled a moment ago
                 self._grant(place)
 
-    def _rank(self, line: deque[Place]) -> tuple[int, int, int]:
+    def _rank(self, place: Place) -> tuple[bool, int, int, int]:
         """Smallest for the key whose turn it is."""
-        caller = line[0].caller
+        caller, speaking = place.caller, self._speaking[place.caller.key_id]
         turn = self._turns.get(caller.key_id, 0)
-        return -caller.priority, self._speaking[caller.key_id], turn
+        return caller.has_enough(speaking), -caller.priority, speaking, turn
 
     def _forget(self, place: Place) -> None:
         line = self._lines.get(place.caller.key_id, deque())
@@ -286,3 +295,13 @@ class Admission:
             line.remove(place)
         if not line:
             self._lines.pop(place.caller.key_id, None)
+
+
+def _ahead(line: deque[Place], lines: Iterable[deque[Place]]) -> int:
+    """How many leave the queue before the last of ``line``."""
+    priority, ahead = line[0].caller.priority, len(line) - 1
+    for other in lines:
+        if other is not line and other[0].caller.priority >= priority:
+            equal = other[0].caller.priority == priority
+            ahead += min(len(other), len(line)) if equal else len(other)
+    return ahead

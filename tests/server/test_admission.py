@@ -206,6 +206,62 @@ async def test_draining_lets_those_finish_who_are_in() -> None:
     await draining
 
 
+async def test_who_goes_on_has_no_more_places_than_its_key_may_have() -> None:
+    places = admission(active=3, queued=4)
+    narrow = Caller(key_id="k", concurrent=1)
+    first, *others = (places.take(narrow, again=True) for _ in range(3))
+    assert [place.waits for place in (first, *others)] == [False, True, True], "two are free"
+    bert = [places.take(BERT) for _ in range(2)]
+    assert not any(place.waits for place in bert), "others are not held up"
+    places.leave(bert[0])
+    assert others[0].waits, "a place of another key is none for this one"
+    places.leave(first)
+    assert [place.waits for place in others] == [False, True]
+    for place in (others[0], others[1], bert[1]):
+        places.leave(place)
+    assert (places.active, places.waiting) == (0, 0)
+
+
+async def test_a_place_that_the_first_in_line_may_not_have_goes_to_the_next() -> None:
+    places = admission(active=2)
+    vip = Caller(key_id="vip", priority=1, concurrent=1)
+    held, anna = places.take(vip), places.take(ANNA)
+    again, bert = places.take(vip, again=True), places.take(BERT)
+    assert again.waits and bert.waits
+    places.leave(anna)
+    assert again.waits and not bert.waits
+    places.leave(held)
+    assert not again.waits
+
+
+async def test_a_seat_is_taken_away_from_one_that_was_cancelled_in_the_same_moment() -> None:
+    places = admission(queued=2)
+    held = places.take(ANNA)
+    waiting = [places.take(ANNA) for _ in range(2)]
+    waiting[-1].granted.cancel()
+    bert = places.take(BERT)
+    assert (places.active, places.waiting) == (1, 2)
+    for place in (waiting[1], held, waiting[0]):
+        places.leave(place)
+    assert not bert.waits
+
+
+async def test_a_check_refuses_what_a_request_would_be_refused_for_and_costs_nothing() -> None:
+    places = admission(active=1, queued=0)
+    caller = Caller(key_id="k", requests_per_minute=1)
+    for _ in range(3):
+        places.check(caller)
+    with places.place(caller):
+        with pytest.raises(RateLimited):
+            places.check(caller)
+        with pytest.raises(Overloaded):
+            places.check(BERT)
+    places.check(BERT)
+    places.draining.set()
+    with pytest.raises(Draining):
+        places.check(BERT)
+
+
 STEPS = st.tuples(st.sampled_from(["come", "leave", "cancel"]), st.integers(0, 5))
 
 
