@@ -10,6 +10,14 @@ from torch import Tensor
 Rules = tuple[tuple[str, str | None], ...]
 """Ordered: regular expression on the key, replacement or ``None`` for what inference ignores."""
 
+GPT_RULES: Rules = (
+    (r"\.attn\.(bias|masked_bias)$", None),
+    (r"^inference_model\.", None),
+    (r"\.embed\.pos_enc\.pe$", None),
+    (r"^text_head\.", None),
+)
+"""Of the autoregressive model, which is stored alike in both families."""
+
 GPT2_MATRIX = re.compile(r"\.(c_attn|c_proj|c_fc)\.weight$")
 """Matrices that the official files of the part ``gpt`` keep as ``[in, out]``."""
 

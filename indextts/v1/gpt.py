@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from indextts.config import BaseGptConfig
-from indextts.gpt.config import ConditionSizes, GptSizes
+from indextts.gpt.config import condition_sizes, gpt_sizes
 from indextts.gpt.model import SpeakerGpt
 from indextts.gpt.prompt import frame_text
 from indextts.tensors import Prompt
@@ -18,33 +18,13 @@ class V1Gpt(SpeakerGpt):
     """``SpeakerGpt`` whose conditioning hears mel spectrograms; ``layout`` as configured."""
 
     def __init__(self, config: BaseGptConfig, *, n_mels: int, layout: Layout) -> None:
-        module = config.condition_module
-        speaker = ConditionSizes(
+        speaker = condition_sizes(
+            config.condition_module,
             in_features=n_mels,
-            width=module.output_size,
-            hidden=module.linear_units,
-            heads=module.attention_heads,
-            blocks=module.num_blocks,
             out_width=config.model_dim,
             latents=SPEAKER_LATENTS,
-            ff_mult=module.perceiver_mult,
         )
-        super().__init__(
-            GptSizes(
-                width=config.model_dim,
-                layers=config.layers,
-                heads=config.heads,
-                max_text_tokens=config.max_text_tokens,
-                max_codes=config.max_mel_tokens,
-                text_tokens=config.number_text_tokens,
-                code_tokens=config.number_mel_codes,
-                start_text=config.start_text_token,
-                stop_text=config.stop_text_token,
-                start_code=config.start_mel_token,
-                stop_code=config.stop_mel_token,
-                speaker=speaker,
-            )
-        )
+        super().__init__(gpt_sizes(config, speaker))
         self.layout = layout
 
     def prompt(self, conds: Tensor, text_ids: Tensor) -> Prompt:

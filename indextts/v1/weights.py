@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from indextts.weights import Rules
+from indextts.weights import GPT_RULES, Rules
 
 PARTS: dict[str, Rules] = {
-    "gpt": (
-        (r"\.attn\.(bias|masked_bias)$", None),
-        (r"^inference_model\.", None),
-        (r"\.embed\.pos_enc\.pe$", None),
-        (r"^text_head\.", None),
-    ),
+    "gpt": GPT_RULES,
     "bigvgan": (
         (r"\.filter$", None),
         (r"^ups\.(\d+)\.0\.", r"ups.\1."),

@@ -11,15 +11,10 @@ from collections.abc import Callable, Mapping
 from torch import Tensor
 
 from indextts import weights
-from indextts.weights import Rules
+from indextts.weights import GPT_RULES, Rules
 
 PARTS: dict[str, Rules] = {
-    "gpt": (
-        (r"\.attn\.(bias|masked_bias)$", None),
-        (r"^inference_model\.", None),
-        (r"\.embed\.pos_enc\.pe$", None),
-        (r"^text_head\.", None),
-    ),
+    "gpt": GPT_RULES,
     "cfm": (
         (r"^estimator\.(x_embedder|cond_embedder|content_mask_embedder)\.", None),
         (r"^estimator\.input_pos$", None),
