@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ from streaming.request import SynthesisRequest
 from streaming.speech import Recording, SpeechModel, VoiceT
 
 _EMOTION = "emotion.reference"
-_DESKS = 4
+_DESKS = 8
 _DESK_RETRY_S = 2.0
 
 
@@ -73,7 +74,7 @@ class Casting(Generic[VoiceT]):
             timeout_s=settings.reference_timeout_s,
         )
         self._model = model
-        self._desks = _DESKS
+        self._desks: Counter[str] = Counter()
         self._refresh_s = settings.voices_refresh_s
 
     def start(self) -> None:
@@ -141,15 +142,19 @@ class Casting(Generic[VoiceT]):
         return Cast(request=request, voice=voice, emotion_voice=emotion_voice)
 
     @contextmanager
-    def desk(self) -> Iterator[None]:
-        """Hold one of the few places to hand in a voice; raises ``Overloaded``."""
-        if not self._desks:
-            raise Overloaded("others hand in their voices just now", retry_after_s=_DESK_RETRY_S)
-        self._desks -= 1
+    def desk(self, key_id: str) -> Iterator[None]:
+        """Hold one of the few places to hand in a voice; raises ``Overloaded``.
+
+        A key may have one more while more are free than it has, so none ever has all of them.
+        """
+        if self._desks[key_id] >= _DESKS - self._desks.total():
+            raise Overloaded("voices are handed in just now", retry_after_s=_DESK_RETRY_S)
+        self._desks[key_id] += 1
         try:
             yield
         finally:
-            self._desks += 1
+            self._desks[key_id] -= 1
+            self._desks += Counter()  # forgets keys that have none
 
     async def enroll(self, sheet: Sheet, files: Sequence[bytes]) -> tuple[Speaker, list[str]]:
         """Check, encode and keep a voice; everybody can use it, without delay, from now on.

@@ -67,6 +67,15 @@ class References:
             error.param = param
             raise
 
+    async def load_all(self, texts: Iterable[str], *, param: str) -> tuple[LoadedRecording, ...]:
+        """``load`` for several at once, in the time of one."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                loads = [group.create_task(self.load(text, param=param)) for text in texts]
+        except ExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        return tuple(load.result() for load in loads)
+
     async def text(self, url: object, *, param: str) -> str:
         """The text at a URL; raises ``ReferenceRefused``, and ``BadMessage`` when there is none."""
         if not isinstance(url, str) or "://" not in url:

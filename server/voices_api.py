@@ -43,9 +43,10 @@ async def voice(request: Request) -> Response:
 async def add(request: Request) -> Response:
     """``POST /v1/voices``: a multipart form becomes a voice that everybody can use at once."""
     service = service_of(request)
-    if service.admission.draining.is_set():
-        raise service.admission.refusal()
-    with service.casting.desk():
+    caller = caller_of(request.scope)
+    service.admission.check(caller)
+    with service.casting.desk(caller.key_id):
+        service.admission.spend_request(caller)
         form = await read_form(
             request, max_files=MAX_RECORDINGS, timeout_s=service.settings.body_timeout_s
         )
@@ -55,7 +56,7 @@ async def add(request: Request) -> Response:
         sheet = Sheet(
             name=fields.get("name", ""),
             consent=fields.get("consent", ""),
-            owner=caller_of(request.scope).key_id,
+            owner=caller.key_id,
             description=fields.get("description", ""),
             language=fields.get("language") or None,
         )

@@ -12,6 +12,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from server.admission import caller_of
 from server.dialects.translated import OWN_FIELDS, Output, own_fields
 from server.errors import ANSWERS, error_headers
 from server.http import SpeechResponse, read_json
@@ -170,6 +171,7 @@ async def speak(request: Request) -> Response:
         packed = read_encoding(request.query_params)
         raw = await read_json(request, service)
         if raw.get("url") is not None:
+            service.admission.check(caller_of(request.scope))
             raw["text"] = await service.references.text(raw["url"], param="url")
         job = _read_job(raw, request, service, packed)
     except SpeechError as error:

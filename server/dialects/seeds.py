@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute
 
+from server.admission import caller_of
 from server.http import SPEECH, SpeechResponse, read_json
 from server.jobs import BODY, PCM_RATE_HZ, SpeechJob, read_job
 from server.openapi import OBJECT, ApiRoute, Operation, Schema, body_of
@@ -100,9 +101,8 @@ def speaking(translate: Translate) -> Callable[[Request], Any]:
             job = read_job(order.fields, service, request.state.request_id, default=order.default)
             if order.emotion is not None:
                 job = replace(job, config=replace(job.config, emotion=order.emotion))
-            loaded = [
-                await service.references.load(path, param=order.paths_param) for path in order.paths
-            ]
+            service.admission.check(caller_of(request.scope))
+            loaded = await service.references.load_all(order.paths, param=order.paths_param)
         except SpeechError as error:
             raise _renamed(error, order.names) from None
         recordings = tuple(one.recording for one in loaded)
