@@ -38,7 +38,10 @@ async def host(folder: Path) -> AsyncIterator[str]:
     service = await asyncio.to_thread(compose, settings)
     listener = listen("127.0.0.1", 0, limits=settings.limits)
     server = make_server(
-        create_app(service, settings), limits=settings.limits, drain=lambda: service.drain(1.0)
+        create_app(service, settings),
+        limits=settings.limits,
+        head_timeout_s=settings.body_timeout_s,
+        drain=lambda: service.drain(1.0),
     )
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     await service.warmed.wait()
