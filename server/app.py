@@ -65,7 +65,9 @@ def create_app(service: SynthesisService[Any], settings: Settings) -> Starlette:
     app.state.service = service
     app.state.resume_tokens = ResumeTokens[websocket.Connection]()
     app.state.settings = settings
+    app.state.check_caller = doorman.check
     app.state.tokens = doorman.tokens
+    app.state.pages = openapi.Pages(app.routes)
     app.state.knocking = asyncio.Semaphore(KNOCKERS)
     app.state.created_s = int(time.time())
     return app

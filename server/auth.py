@@ -28,7 +28,6 @@ from streaming.errors import AccessError, ForbiddenOrigin, SpeechError, Unauthor
 
 PUBLIC = frozenset(
     {
-        "/",
         "/healthz",
         "/readyz",
         "/v1/",
@@ -86,6 +85,11 @@ class Doorman:
         if (key := self._key_of_token(self._ring, query.get("token", [""])[0])) is not None:
             return self._caller(key), True
         raise Unauthorized("a valid API key is needed, as `Authorization: Bearer KEY`")
+
+    def check(self, caller: Caller) -> None:
+        """Raise ``Unauthorized`` for a caller whose key was removed."""
+        if self._ring is not None and self._ring.by_id(caller.key_id) is None:
+            raise Unauthorized("this API key is no longer valid")
 
     def known(self, shown: str) -> tuple[Caller, bool] | None:
         """Whose key or token this is, and whether it is a token."""

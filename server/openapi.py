@@ -134,14 +134,23 @@ def document(routes: Iterable[BaseRoute]) -> dict[str, Any]:
     }
 
 
+class Pages:
+    """The document and its page, written once: whoever asks for them needs no key."""
+
+    def __init__(self, routes: Iterable[BaseRoute]) -> None:
+        described = document(routes)
+        self.json = JSONResponse(described).body
+        self.html = HTMLResponse(render(described)).body
+
+
 async def openapi(request: Request) -> Response:
     """``GET /openapi.json``: this document."""
-    return JSONResponse(document(request.app.routes))
+    return Response(request.app.state.pages.json, media_type="application/json")
 
 
 async def page(request: Request) -> Response:
     """``GET /docs``: the same for people."""
-    return HTMLResponse(render(document(request.app.routes)))
+    return HTMLResponse(request.app.state.pages.html)
 
 
 def _described(route: Route, operation: Operation) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -27,6 +28,8 @@ class Listener(Protocol):
     """Who hears what the pipelines say."""
 
     caller: Caller
+    check: Callable[[], None]
+    """Raises ``Unauthorized`` when the caller may begin nothing any more."""
 
     async def hear(self, number: int, event: Event) -> list[Effect]:
         """An event of a context; returns when it was taken, with what came of it."""
@@ -81,6 +84,7 @@ class Speeches:
         number, request_id, config = begin.context, begin.request_id, begin.config
         speech = self._service.speak(request_id, config, feed, brake, caller=self._listener.caller)
         try:
+            self._listener.check()
             if config.format not in ("pcm", "wav"):
                 # The first one loads a library, which is nothing for the event loop.
                 await asyncio.to_thread(make_encoder, config.format, _ANY_RATE_HZ)

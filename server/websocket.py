@@ -6,7 +6,9 @@ import asyncio
 import logging
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -75,6 +77,7 @@ class Connection:
         self._line = Line(websocket, write_stall_s=limits.write_stall_s)
         self._limits = limits
         self.caller = caller_of(websocket.scope)
+        self.check: Callable[[], None] = partial(websocket.app.state.check_caller, self.caller)
         self._id = secrets.token_hex(8)
         self._parking = Parking(self._line, limits)
         self._tokens: ResumeTokens[Connection] = websocket.app.state.resume_tokens

@@ -92,13 +92,12 @@ class Registry:
     def check_free(self, name: str) -> None:
         """Raise ``BadConfig`` where no voice of that name can be added.
 
-        A name or alias that a speaker has is taken.
+        A name or alias that means somebody is taken, OpenAI's names included.
         """
         if self._uploads is None:
             raise BadConfig("this server takes no voices")
-        for speaker in self.catalog.speakers:
-            if name == speaker.name or name in speaker.aliases:
-                raise taken()
+        if name in self.catalog.table:
+            raise taken()
 
     def remove(self, name: str, *, owner: str) -> Speaker:
         """Take an uploaded voice away; blocking.

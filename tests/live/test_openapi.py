@@ -87,6 +87,20 @@ async def test_every_route_is_described(room: Room) -> None:
     assert (asked.status_code, asked.headers["allow"]) == (204, "GET, HEAD, OPTIONS, POST")
 
 
+async def test_who_reads_the_pages_makes_no_work(
+    room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+    for name in ("document", "render"):
+        monkeypatch.setattr(f"server.openapi.{name}", made.append)
+    async with httpx.AsyncClient(base_url=room.url) as client:
+        for path in ("/openapi.json", "/docs"):
+            answer = await client.get(path)
+            assert answer.status_code == 200
+            assert "/v1/audio/speech" in answer.text
+    assert made == []
+
+
 @pytest.mark.parametrize("name", [name for name in FIELDS if name in BODY["properties"]])
 def test_a_schema_says_what_its_check_does(name: str) -> None:
     check = FIELDS[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,14 +93,20 @@ async def test_anything_else_is_unauthorized(
     guarded = guard(tmp_path)
     async with in_process(guarded.room) as client:
         sent = {name: value.replace("KEY", guarded.key) for name, value in headers.items()}
-        for path in ("/v1/models", "/metrics", "/v1/capabilities", "/nowhere"):
+        for path in ("/v1/models", "/metrics", "/v1/capabilities", "/nowhere", "/"):
             answer = await client.get(path + query.replace("KEY", guarded.key), headers=sent)
             assert (answer.status_code, answer.json()["error"]["code"]) == (401, "unauthorized")
             assert answer.headers["x-request-id"] == answer.json()["error"]["request_id"]
         answer = await client.post(SPEECH, json={"input": "Hello."}, headers=sent)
         assert answer.status_code == 401
-        for path in PUBLIC - {"/", "/health", "/docs", "/openapi.json"}:
+        for path in PUBLIC - {"/health", "/docs", "/openapi.json"}:
             assert (await client.get(path)).status_code == 200, path
+
+
+def test_the_page_lists_what_asks_for_no_key() -> None:
+    page = Path(__file__).parents[2].joinpath("docs", "security.md").read_text()
+    listed = page.partition("closed with 1008. `/")[2].partition("ask for none")[0]
+    assert set(re.findall(r"`([^`]+)`", f"`/{listed}")) == PUBLIC
 
 
 async def test_a_token_makes_no_token_and_dies_with_its_key(tmp_path: Path) -> None:
@@ -214,6 +221,30 @@ async def test_sockets_ask_for_keys_too(tmp_path: Path) -> None:
             made = await client.post("/v1/tokens", headers={"x-api-key": guarded.key})
         first, _, _ = await greeting(room, query=f"?token={made.json()['token']}")
         assert first["type"] == "session.created"
+
+
+async def test_a_removed_key_begins_nothing_on_an_open_socket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("server.keys._LOOK_EVERY_S", 0.0)
+    guarded = guard(tmp_path)
+    async with serving(guarded.room) as room:
+        headers = {"x-api-key": guarded.key}
+        async with connect(room.socket_url, additional_headers=headers) as socket:
+            await socket.send(json.dumps({"type": "input.text", "text": "Hello there. "}))
+            await socket.send(json.dumps({"type": "input.done"}))
+            while isinstance(said := await socket.recv(), bytes) or "session.done" not in said:
+                continue
+            write_keys(guarded.path, ())
+            await socket.send(json.dumps({"type": "input.text", "text": "Hello again. "}))
+            while "error" not in (said := str(await socket.recv())):
+                continue
+            assert json.loads(said)["code"] == "unauthorized"
+            with pytest.raises(ConnectionClosed) as closed:
+                await socket.recv()
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 1008
+        assert len(room.model.takes) == 1
 
 
 async def test_refused_sockets_learn_why(tmp_path: Path) -> None:

@@ -52,6 +52,14 @@ def names(registry: Registry) -> list[str]:
     return [speaker.name for speaker in registry.catalog.speakers]
 
 
+@pytest.mark.parametrize("name", ["anna", "ann", "alloy", "echo"])
+def test_a_name_that_means_somebody_is_taken(registry: Registry, name: str) -> None:
+    meant = registry.catalog.resolve(name)
+    with pytest.raises(BadConfig, match="already"):
+        registry.add(sheet(name), WAVS)
+    assert registry.catalog.resolve(name) is meant
+
+
 def test_a_changed_file_is_read_again_and_what_was_found_stays(
     registry: Registry, path: Path
 ) -> None:
@@ -130,12 +138,6 @@ def test_a_name_that_somebody_has_is_refused(registry: Registry, name: str) -> N
     with pytest.raises(BadConfig, match="already a voice") as caught:
         registry.add(sheet(name), WAVS)
     assert caught.value.param == "name"
-
-
-def test_an_upload_may_take_a_name_of_openai(registry: Registry) -> None:
-    assert registry.catalog.resolve("alloy").name == "anna"
-    registry.add(sheet("alloy"), WAVS)
-    assert registry.catalog.resolve("alloy").name == "alloy"
 
 
 def test_the_operators_names_hide_uploads(registry: Registry, path: Path) -> None:
