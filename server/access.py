@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.admission import caller_of
 from server.auth import PUBLIC
-from server.http import error_response
+from server.dialects.shapes import shaped
 from server.logs import REQUEST_ID, fields
 from server.metrics import Metrics
 from server.tracing import continue_trace
@@ -79,7 +79,7 @@ class LastResort:
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
-        self._errors = metrics.errors
+        self._metrics = metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Log a failure; raise it again where there is no way left to tell of it."""
@@ -98,5 +98,5 @@ class LastResort:
             request_id = scope["state"]["request_id"]
             logger.error("request %s failed", request_id, exc_info=error)
             internal = Internal("something went wrong", request_id=request_id)
-            self._errors.labels(internal.code).inc()
-            await error_response(internal)(scope, receive, send)
+            self._metrics.count(internal.code)
+            await shaped(internal, scope["path"])(scope, receive, send)

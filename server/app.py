@@ -22,7 +22,7 @@ from server.auth import Authentication, Doorman
 from server.config import Settings
 from server.dialects import deepgram, elevenlabs, seeds
 from server.dialects.elevenlabs_key import KNOCKERS
-from server.http import error_response
+from server.dialects.shapes import shaped
 from server.keys import Allowance, KeyRing
 from server.resume import ResumeTokens
 from server.service import SynthesisService
@@ -108,8 +108,8 @@ async def _speech_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, SpeechError)
     error.request_id = error.request_id or request.state.request_id
     service: SynthesisService[Any] = request.app.state.service
-    service.metrics.errors.labels(error.code).inc()
-    return error_response(error)
+    service.metrics.count(error.code)
+    return shaped(error, request.url.path)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

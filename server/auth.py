@@ -134,7 +134,7 @@ class Authentication:
 
     def __init__(self, app: ASGIApp, doorman: Doorman, metrics: Metrics) -> None:
         self._app = app
-        self._errors = metrics.errors
+        self._metrics = metrics
         self._doorman = doorman
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -149,7 +149,7 @@ class Authentication:
                 scope.setdefault("state", {})[KNOCK] = self._doorman.known
                 await self._app(scope, receive, _choosing_subprotocol(scope, send))
                 return
-            self._errors.labels(error.code).inc()
+            self._metrics.count(error.code)
             await refuse(error, scope, receive, _choosing_subprotocol(scope, send))
             return
         state: dict[str, Any] = scope.setdefault("state", {})

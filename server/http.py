@@ -23,7 +23,7 @@ from server.feed import TextFeed
 from server.jobs import BODY, SpeechJob, read_job
 from server.openapi import AUDIO, EVENTS, SPEECH_ERRORS, ApiRoute, Operation
 from server.service import SynthesisService
-from streaming.errors import BadMessage, EmptyInput, SpeechError, TextTooLong
+from streaming.errors import BadMessage, EmptyInput, SpeechError, Stalled, TextTooLong
 from streaming.events import AudioFrame, ChunkDone, ChunkStarted, Event, SpeechDone
 from streaming.wire import parse_json
 
@@ -84,6 +84,7 @@ class SpeechResponse(Response):
             place = self._service.take_place(caller_of(scope))
         except SpeechError as error:
             error.request_id = self._job.request_id
+            self._service.metrics.count(error.code)
             await self.refusal(error)(scope, receive, send)
             return
         try:
@@ -114,6 +115,7 @@ class SpeechResponse(Response):
                 await self._send_whole()
         except SpeechError as error:
             logger.info("request %s: %s", self._job.request_id, error.code)
+            self._service.metrics.count(error.code)
             error.request_id = error.request_id or self._job.request_id
             if not self._sent:
                 await self.refusal(error)(scope, receive, self._send_raw)
@@ -124,6 +126,7 @@ class SpeechResponse(Response):
             # clients take for what it is.
         except TimeoutError:
             logger.info("request %s: the client stopped reading", self._job.request_id)
+            self._service.metrics.count(Stalled.code)
 
     def refusal(self, error: SpeechError) -> Response:
         """An error before the first byte, as this door puts it."""

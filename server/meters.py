@@ -102,7 +102,6 @@ class SpeechMeter:
             outcome = "done" if self._done else "cancelled"
         elif error is not None:
             outcome, code = "error", error.code if isinstance(error, SpeechError) else "internal"
-            self._metrics.errors.labels(code).inc()
         self._metrics.requests.labels(outcome).inc()
         self._tell(outcome, code)
 

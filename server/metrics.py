@@ -61,6 +61,10 @@ class Metrics:
         """A gauge that is read when somebody asks."""
         Gauge(f"indextts_{name}", about, registry=self.registry).set_function(value)
 
+    def count(self, code: str) -> None:
+        """A refusal or failure; the door that tells of it counts it."""
+        self.errors.labels(code).inc()
+
     def text(self) -> bytes:
         """The exposition format."""
         return generate_latest(self.registry)

@@ -136,8 +136,7 @@ class SynthesisService(Generic[VoiceT]):
         """
         try:
             return self.admission.take(caller)
-        except SpeechError as error:
-            self.metrics.errors.labels(error.code).inc()
+        except SpeechError:
             self.metrics.requests.labels("error").inc()
             raise
 

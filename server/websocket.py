@@ -41,7 +41,7 @@ from streaming.errors import BadMessage, Internal, Overloaded, ResumeExpired, Sp
 from streaming.events import Event
 from streaming.schema import protocol_schema
 from streaming.session import Limits, Session
-from streaming.wire import SessionConfig, SessionCreated, encode
+from streaming.wire import Failure, SessionConfig, SessionCreated, encode
 
 logger = logging.getLogger(__name__)
 
@@ -247,6 +247,8 @@ class Connection:
 
     def _carry_out(self, effects: list[Effect]) -> None:
         for effect in effects:
+            if isinstance(effect, Send) and isinstance(effect.message, Failure):
+                self._service.metrics.count(effect.message.code)
             if self._line.resumable:
                 self._parking.replay.keep(effect, time.monotonic())
             self._do(effect)

@@ -60,6 +60,7 @@ async def speak_socket(websocket: WebSocket) -> None:
         output = read_encoding({"encoding": ENCODINGS[0], **query, "container": "none"}).output
         changes = dict(await admit(service, read_voice(query, service.catalog), output))
     except InputError as error:
+        service.metrics.count(error.code)
         await websocket.send_denial_response(error_response(error))
         return
     limits = service.settings.limits
@@ -139,6 +140,7 @@ class SpeakSocket(Translated):
         try:
             changes = own_fields(raw)
         except InputError as error:
+            self._service.metrics.count(error.code)
             self._warn(error.code, error.message)
             return
         self._open = self._writing = True

@@ -167,17 +167,12 @@ class Spoken(SpeechResponse):
 async def speak(request: Request) -> Response:
     """``POST /v1/speak``."""
     service: SynthesisService[Any] = request.app.state.service
-    try:
-        packed = read_encoding(request.query_params)
-        raw = await read_json(request, service)
-        if raw.get("url") is not None:
-            service.admission.check(caller_of(request.scope))
-            raw["text"] = await service.references.text(raw["url"], param="url")
-        job = _read_job(raw, request, service, packed)
-    except SpeechError as error:
-        error.request_id = request.state.request_id
-        return error_response(error)
-    return Spoken(service, job, packed.container)
+    packed = read_encoding(request.query_params)
+    raw = await read_json(request, service)
+    if raw.get("url") is not None:
+        service.admission.check(caller_of(request.scope))
+        raw["text"] = await service.references.text(raw["url"], param="url")
+    return Spoken(service, _read_job(raw, request, service, packed), packed.container)
 
 
 def g711_header(audio_format: str, sample_rate_hz: int) -> bytes:

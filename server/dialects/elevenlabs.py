@@ -180,13 +180,8 @@ async def models(request: Request) -> Response:
 
 async def _answer(request: Request, kind: type[Spoken], *, streamed: bool) -> Response:
     service: SynthesisService[Any] = request.app.state.service
-    try:
-        raw = await read_json(request, service)
-        job = _read_job(raw, request, service, streamed=streamed)
-    except SpeechError as error:
-        error.request_id = request.state.request_id
-        return error_response(error)
-    return kind(service, job)
+    raw = await read_json(request, service)
+    return kind(service, _read_job(raw, request, service, streamed=streamed))
 
 
 def _read_job(

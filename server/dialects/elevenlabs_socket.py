@@ -102,7 +102,7 @@ async def _serve(websocket: WebSocket, kind: type[ManyContexts]) -> None:
             known = await unlock(websocket)
         connection = await _connect(known, service, kind)
     except SpeechError as error:
-        service.metrics.errors.labels(error.code).inc()
+        service.metrics.count(error.code)
         if not late:
             await websocket.send_denial_response(error_response(error))
             return
@@ -197,6 +197,7 @@ class ManyContexts(Translated):
         try:
             context.changes |= read_changes(raw, self._service)
         except InputError as error:
+            self._service.metrics.count(error.code)
             self._fail_context(error_code(error), error.message, context_id)
             return
         self._append_text(context_id, context, text)
