@@ -9,8 +9,8 @@ from enum import Enum, auto
 
 from streaming.chunks import TextChunk, TextChunker
 
-_PIECE_CHARACTERS = 256
-"""Cut at a time, so that a long text does not hold up the event loop."""
+_PIECE_CHARACTERS = 16
+"""Cut at a time, before others get their turn on the event loop."""
 
 
 class _Mark(Enum):
@@ -75,6 +75,7 @@ class TextFeed:
                     yield chunk
                 if piece is _Mark.FINISH:
                     return
+                await asyncio.sleep(0)
             self._arrived.clear()
             try:
                 async with asyncio.timeout(

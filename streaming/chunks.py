@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -197,16 +198,21 @@ class TextChunker:
 
     def _beyond(self, *, final: bool) -> int:
         """The first place behind the cap, else any place below ``max_tokens``; 0 to wait."""
-        fits = 0
         for at, piece in enumerate(self._pieces, start=1):
-            if self._scale.of(self._pieces[:at]) > self._max_cap:
-                break
-            fits = at
             if piece.cut or (final and at == len(self._pieces)):
-                return at
+                if self._fits(at):
+                    return at
+                break
         if not final and self._tokens < self._max_cap + self._least_tail:
             return 0
+        whole = len(self._pieces)
+        if self._fits(whole):
+            return whole
+        fits = bisect_left(range(1, whole), True, key=lambda at: not self._fits(at))
         return fits or self._split_first()
+
+    def _fits(self, count: int) -> bool:
+        return self._scale.of(self._pieces[:count]) <= self._max_cap
 
     def _split_first(self) -> int:
         """Cut a piece that is longer than any chunk may be."""

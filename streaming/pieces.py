@@ -50,7 +50,6 @@ _BEFORE_NUMBER = re.compile(r"nos?|pp?|vol|fig|ch|sec|art")
 _INITIALS = re.compile(r"(?:[a-z]\.)+")
 _LIST_MARK = re.compile(r"[-*•]|[(（]?\d{1,3}[.)）、]+")
 
-_LONGEST_RUN = 512
 LONGEST_PIECE = 64
 _LONGEST_SPACE = 32
 _LONGEST_PAIR = 300
@@ -143,6 +142,12 @@ def joined(pieces: list[Piece]) -> str:
     return "".join(piece.text + piece.space for piece in pieces).rstrip()
 
 
+def _is_torn(piece: Piece, following: str) -> bool:
+    """Whether a word goes on behind a piece that is full."""
+    full = len(piece.text) >= LONGEST_PIECE and not piece.space
+    return full and not (is_wide(piece.text[-1]) or is_wide(following))
+
+
 class Lexer:
     """Characters into pieces; a piece is ready once the next one begins."""
 
@@ -173,7 +178,7 @@ class Lexer:
         else:
             self._run.append(character)
         self.offset += 1
-        if len(self._run) >= _LONGEST_RUN:
+        if len(self._run) >= LONGEST_PIECE:
             self._close_run()
 
     def skip(self, characters: int) -> None:
@@ -219,6 +224,8 @@ class Lexer:
         if last is None:
             return
         last.cut = cut_after(last.text, last.space + following)
+        if following and _is_torn(last, following):
+            last.cut = Cut.NEVER
         if self._line_starts and _LIST_MARK.fullmatch(last.text):
             last.cut = Cut.NEVER
         if last.space.count("\n") > 1:

@@ -25,6 +25,10 @@ HEADER_BYTES = _HEADER.size
 
 _CONTEXT_ID_CHARS = 128
 _TOKEN_CHARS = 128
+_MOST_VALUES = 40_000
+"""Commas and opening brackets of a message: what decoding one costs grows with them."""
+_LONGEST_INTEGER = 100
+_MOST_RESUMED = 256
 
 
 # -- client to server ----------------------------------------------------------------------------
@@ -275,8 +279,10 @@ def decode_client(text: str) -> ClientMessage:
 
 def parse_json(text: str) -> dict[str, Any]:
     """A JSON object from an untrusted peer; raises ``BadMessage``."""
+    if sum(map(text.count, "[{,")) > _MOST_VALUES:
+        raise BadMessage(f"the message has more than {_MOST_VALUES} commas and brackets")
     try:
-        value = json.loads(text, parse_constant=_no_constant)
+        value = json.loads(text, parse_int=_integer, parse_constant=_no_constant)
     except (ValueError, RecursionError):
         raise BadMessage("the message is not JSON") from None
     if not isinstance(value, dict):
@@ -375,8 +381,11 @@ def _config(raw: Mapping[str, Any]) -> SessionConfig:
     if token is not None and not (isinstance(token, str) and 1 <= len(token) <= _TOKEN_CHARS):
         raise BadConfig("resume_token must be the token of a session", param="resume_token")
     named = isinstance(samples, Mapping) and all(map(_is_count, samples.values()))
-    if samples is not None and not named:
-        raise BadConfig("next_sample must have counts of samples", param="next_sample")
+    if samples is not None and not (named and len(samples) <= _MOST_RESUMED):
+        raise BadConfig(
+            f"next_sample must have the counts of samples of at most {_MOST_RESUMED} contexts",
+            param="next_sample",
+        )
     return SessionConfig(
         changes=parse_fields(raw), resume=resume, resume_token=token, next_sample=samples
     )
@@ -391,6 +400,11 @@ def _played(raw: Mapping[str, Any]) -> int | None:
     if value is not None and not _is_count(value):
         raise BadMessage("played_samples must be a count of samples", param="played_samples")
     return value
+
+
+def _integer(digits: str) -> int | float:
+    """A long one is no integer to us: reading it costs the square of its length."""
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits)
 
 
 def _no_constant(name: str) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
+
+import pytest
 
 from server.feed import TextFeed
 from streaming.chunks import TextChunk, TextChunker
@@ -73,3 +76,32 @@ async def test_a_flood_of_flushes_is_one() -> None:
     feed.finish()
     assert [chunk.text async for chunk in feed.chunks(one, 60.0)] == ["So."]
     assert one.flushes == 2
+
+
+class Watched(TextChunker):
+    """Counts what it is fed."""
+
+    fed = 0
+
+    def feed(self, text: str) -> list[TextChunk]:
+        self.fed += len(text)
+        return super().feed(text)
+
+
+@pytest.mark.parametrize("unit", [" ", "<break/>", "1", "word "])
+async def test_others_get_their_turn_while_a_long_text_is_cut(unit: str) -> None:
+    one = Watched(estimate_tokens=len, first_max_tokens=30, max_tokens=60)
+    seen = [0]
+
+    async def look_on() -> None:
+        while one.fed < 4_000:
+            await asyncio.sleep(0)
+            seen.append(one.fed)
+
+    feed = TextFeed.whole((unit * 4_000)[:4_000])
+    async with asyncio.TaskGroup() as group:
+        group.create_task(look_on())
+        async for _ in feed.chunks(one, 60.0):
+            pass
+    assert max(after - before for before, after in itertools.pairwise(seen)) <= 32
+    assert one.fed == 4_000

@@ -344,6 +344,32 @@ def test_the_buffer_is_bounded_and_the_work_linear(unit: str) -> None:
     assert seconds(40_000) < 8 * 3 * small + 0.05
 
 
+@pytest.mark.parametrize("unit", ["1", "$1,", "1你", "a,", "😀", '"(', "䷀", "[pause:", "a.b/"])
+@pytest.mark.parametrize("characters_per_token", [0.3, 3.0, 30.0])
+def test_no_step_weighs_much(unit: str, characters_per_token: float) -> None:
+    weighed = 0
+
+    def weigh(text: str) -> int:
+        nonlocal weighed
+        weighed += len(text)
+        return math.ceil(len(text) / characters_per_token)
+
+    one = TextChunker(estimate_tokens=weigh, first_max_tokens=40, max_tokens=120)
+    text = (unit * 3_000)[:3_000]
+    worst = 0
+    for step in [*text, None]:
+        weighed = 0
+        one.finish() if step is None else one.feed(step)
+        worst = max(worst, weighed)
+    assert worst < 8_000
+
+
+def test_a_word_is_not_cut_where_it_fills_a_piece() -> None:
+    word = ("a," * 100)[:149]
+    (chunk,) = cut(word, first=48)
+    assert chunk.text == word
+
+
 def test_no_chunk_is_only_space() -> None:
     for text in (" ", "\n\n", "\u3000 \t"):
         assert cut(text) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import math
 from typing import Any
 
 import pytest
@@ -173,6 +174,9 @@ def test_unknown_fields_are_ignored_and_null_means_absent() -> None:
         '{"type": "input.cancel", "played_samples": ' + "9" * 10_000 + "}",
         '{"type": "session.config", "speed": NaN}',
         '{"type": "session.config", "speed": -Infinity}',
+        '{"type": "ping", "x": [' + "[]," * 30_000 + "[]]}",
+        '{"type": "ping", "x": [' + "{}," * 30_000 + "{}]}",
+        '{"type": "ping", "x": [' + "1," * 50_000 + "1]}",
         "[" * 100_000,
         '{"type":"ping","x":' + "[" * 100_000 + "]" * 100_000 + "}",
     ],
@@ -262,12 +266,25 @@ def test_fields_out_of_range_name_themselves(
         ({"next_sample": {"c": -1}}, "next_sample"),
         ({"next_sample": {"c": True}}, "next_sample"),
         ({"next_sample": {"c": "0"}}, "next_sample"),
+        ({"next_sample": {str(at): 0 for at in range(257)}}, "next_sample"),
     ],
 )
 def test_what_resumes_is_checked(fields: dict[str, Any], param: str) -> None:
     with pytest.raises(BadConfig) as caught:
         wire.decode_client(json.dumps({"type": "session.config", **fields}))
     assert caught.value.param == param
+
+
+def test_long_integers_are_not_counted_exactly() -> None:
+    exact, rough = "9" * 100, "1" + "0" * 100
+    value = wire.parse_json(f'{{"x": [{exact}, {rough}, -{rough}, {"9" * 5_000}]}}')["x"]
+    assert value == [int(exact), 1e100, -1e100, math.inf]
+    assert [type(one) for one in value] == [int, float, float, float]
+
+
+def test_a_text_of_commas_is_a_message() -> None:
+    message = wire.InputText(text="[," * 10_000)
+    assert wire.decode_client(wire.encode(message)) == message
 
 
 def test_names_other_servers_use_are_understood() -> None:
