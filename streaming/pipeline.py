@@ -121,7 +121,7 @@ class SpeechPipeline(Generic[VoiceT]):
         finally:
             speech.producer.cancel()
             runner.cancel()
-            await asyncio.wait([runner])
+            await _ended(runner)
 
     async def speak_text(
         self,
@@ -270,6 +270,18 @@ class _Speech(Generic[VoiceT]):
             queue_ms=max(0.0, made.prepared_s - made.arrived_s) * 1000,
             rtf=made.computing.total_s * self._output_hz / samples if samples else 0.0,
         )
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    """Wait for a task that ends soon; whoever is cancelled meanwhile is cancelled afterwards."""
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
 
 
 async def _whole(chunker: TextChunker, text: str) -> AsyncGenerator[TextChunk, None]:

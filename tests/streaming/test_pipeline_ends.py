@@ -158,6 +158,21 @@ async def test_closing_leaves_no_task_and_no_iterator(stage: str) -> None:
         assert [entry for entry in model.log if entry not in log and entry[0] != "prepare"] == []
 
 
+async def test_closing_that_is_cancelled_ends_the_work_all_the_same() -> None:
+    before = others()
+    model = ToneModel(script=STAGES["full queue"])
+    events = SpeechPipeline(model, ahead_s=2.0).speak(REQUEST, VOICE, text_chunks())
+    for _ in range(8):
+        await anext(events)
+    closing = asyncio.ensure_future(events.aclose())
+    await asyncio.sleep(0)
+    closing.cancel()
+    await asyncio.wait([closing])
+    assert closing.cancelled()
+    assert others() == before
+    assert model.live == 0
+
+
 async def test_closing_marks_the_urgency_and_drops_waiting_items() -> None:
     urgencies: list[Urgency] = []
 
