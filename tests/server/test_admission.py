@@ -227,11 +227,11 @@ async def test_a_place_that_the_first_in_line_may_not_have_goes_to_the_next() ->
     vip = Caller(key_id="vip", priority=1, concurrent=1)
     held, anna = places.take(vip), places.take(ANNA)
     again, bert = places.take(vip, again=True), places.take(BERT)
-    assert again.waits and bert.waits
+    assert [place.waits for place in (again, bert)] == [True, True]
     places.leave(anna)
-    assert again.waits and not bert.waits
+    assert [place.waits for place in (again, bert)] == [True, False]
     places.leave(held)
-    assert not again.waits
+    assert [place.waits for place in (again, bert)] == [False, False]
 
 
 async def test_a_seat_is_taken_away_from_one_that_was_cancelled_in_the_same_moment() -> None:
