@@ -18,7 +18,7 @@ from starlette.routing import Route
 
 from server import http, models_api, openapi, operations, tokens, voices_api, websocket
 from server.access import LastResort, RequestId
-from server.auth import Authentication, Doorman
+from server.auth import KEY_HEADERS, Authentication, Doorman, plain_origin
 from server.config import Settings
 from server.dialects import deepgram, elevenlabs, seeds
 from server.dialects.elevenlabs_key import KNOCKERS
@@ -42,6 +42,9 @@ DOORS = (
     openapi,
 )
 """Modules whose ``ROUTES`` this server answers, in the order they are tried."""
+
+
+_ASKING_HEADERS = ("authorization", "content-type", "x-request-id", *KEY_HEADERS)
 
 
 def create_app(service: SynthesisService[Any], settings: Settings) -> Starlette:
@@ -94,9 +97,9 @@ def _middleware(service: SynthesisService[Any], settings: Settings, doorman: Doo
         layers.append(
             Middleware(
                 CORSMiddleware,
-                allow_origins=settings.origins,
+                allow_origins=tuple(map(plain_origin, settings.origins)),
                 allow_methods=("GET", "POST", "DELETE"),
-                allow_headers=("authorization", "content-type", "x-api-key", "x-request-id"),
+                allow_headers=_ASKING_HEADERS,
                 expose_headers=("x-request-id", "x-sample-rate", "retry-after"),
             )
         )

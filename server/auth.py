@@ -46,9 +46,16 @@ _KEY_LATER = re.compile(r"/v1/text-to-speech/[^/]+/(multi-)?stream-input")
 """Sockets of ElevenLabs' clients, which may bring the key in their first message."""
 
 _SCHEMES = ("bearer", "token")
-_KEY_HEADERS = ("x-api-key", "xi-api-key")
+KEY_HEADERS = ("x-api-key", "xi-api-key")
+"""Headers that hold a key and nothing else."""
+
 _KEY_SUBPROTOCOL = "indextts-key."
 _KEY_SUBPROTOCOLS = (_KEY_SUBPROTOCOL, "openai-insecure-api-key.")
+
+
+def plain_origin(origin: str) -> str:
+    """An origin of the operator's list as browsers send it."""
+    return origin.rstrip("/").lower()
 
 
 class Doorman:
@@ -67,7 +74,7 @@ class Doorman:
     ) -> None:
         self._ring = ring
         self.tokens = tokens or Tokens()
-        self._origins = frozenset(origin.rstrip("/").lower() for origin in origins)
+        self._origins = frozenset(map(plain_origin, origins))
         self._allowance = allowance or Allowance()
 
     def admit(self, scope: Scope) -> tuple[Caller, bool]:
@@ -188,7 +195,7 @@ def _shown(headers: Headers, scope: Scope) -> Iterator[str]:
     scheme, _, credentials = headers.get("authorization", "").partition(" ")
     if scheme.lower() in _SCHEMES:
         yield credentials.strip()
-    for name in _KEY_HEADERS:
+    for name in KEY_HEADERS:
         if name in headers:
             yield headers[name]
     for offered in scope.get("subprotocols", ()):

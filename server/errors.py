@@ -30,6 +30,7 @@ ANSWERS: Mapping[str, Answer] = {
     "bad_message": Answer(status=400, close=1008),
     "bad_config": Answer(status=422),
     "unauthorized": Answer(status=401, close=1008),
+    "forbidden": Answer(status=403, close=1008),
     "forbidden_origin": Answer(status=403, close=1008),
     "rate_limited": Answer(status=429, close=4429),
     "overloaded": Answer(status=429, close=4429),

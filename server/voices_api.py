@@ -76,6 +76,10 @@ async def preview(request: Request) -> Response:
     """``GET /v1/voices/{id}/preview``: a sentence in that voice, as a WAV."""
     service = service_of(request)
     speaker = _find(request)
+    if request.method == "HEAD":
+        head = Response(media_type="audio/wav")
+        del head.headers["content-length"]
+        return head
     wanted = (speaker.language or "").split("-")[0].lower()
     languages = service.info.languages
     language = wanted if wanted in languages else languages[0]
@@ -142,7 +146,7 @@ _ADD = Operation(
     ),
 )
 _DELETE = Operation(
-    answers={204: {}}, errors=("bad_config", "unknown_voice", "reference_refused", "draining")
+    answers={204: {}}, errors=("bad_config", "unknown_voice", "forbidden", "draining")
 )
 _PREVIEW = Operation(answers={200: {"audio/wav": BINARY}}, errors=SPEECH_ERRORS)
 

@@ -19,7 +19,7 @@ import numpy as np
 from speakers.catalog import Catalog, Speaker, load_speakers, make_catalog
 from speakers.recording import LoadedRecording, load_recording
 from speakers.uploads import Sheet, UploadFolder, taken
-from streaming.errors import BadConfig, BadRecording, Unauthorized, UnknownVoice
+from streaming.errors import BadConfig, BadRecording, Forbidden, UnknownVoice
 
 Stamp: TypeAlias = tuple[int, int, int]
 
@@ -102,7 +102,7 @@ class Registry:
     def remove(self, name: str, *, owner: str) -> Speaker:
         """Take an uploaded voice away; blocking.
 
-        Raises ``UnknownVoice``, ``BadConfig`` for one of speaker.json, ``Unauthorized`` for one of
+        Raises ``UnknownVoice``, ``BadConfig`` for one of speaker.json, ``Forbidden`` for one of
         another owner. A voice that came without a key is everybody's.
         """
         with self._lock:
@@ -112,7 +112,7 @@ class Registry:
             if speaker.owner is None or self._uploads is None:
                 raise BadConfig("only uploaded voices can be deleted", param="voice")
             if speaker.owner not in (owner, EVERYBODY):
-                raise Unauthorized("this voice was uploaded with another key", param="voice")
+                raise Forbidden("this voice was uploaded with another key", param="voice")
             self._uploads.remove(name)
             self._uploaded = tuple(s for s in self._uploaded if s.name != name)
             self._publish()

@@ -15,6 +15,7 @@ Each class carries a stable ``code`` and a message that is safe to show to a cli
     │   └── BadConfig             bad_config           (``param`` names the field)
     ├── AccessError           the caller may not
     │   ├── Unauthorized          unauthorized
+    │   ├── Forbidden             forbidden
     │   ├── ForbiddenOrigin       forbidden_origin
     │   ├── RateLimited           rate_limited         (``retry_after_s``)
     │   └── Overloaded            overloaded           (``retry_after_s``)
@@ -127,6 +128,12 @@ class Unauthorized(AccessError):
     """Missing or wrong credentials."""
 
     code = "unauthorized"
+
+
+class Forbidden(AccessError):
+    """What belongs to another key."""
+
+    code = "forbidden"
 
 
 class ForbiddenOrigin(AccessError):

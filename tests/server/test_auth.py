@@ -168,12 +168,12 @@ async def test_without_keys_only_pages_of_an_address_may_come_in(
 
 
 async def test_listed_origins_get_cors(tmp_path: Path) -> None:
-    guarded = guard(tmp_path, origins=(PAGE,))
+    guarded = guard(tmp_path, origins=("HTTPS://App.example/",))
     async with in_process(guarded.room) as client:
         preflight = {
             "origin": PAGE,
             "access-control-request-method": "POST",
-            "access-control-request-headers": "authorization,content-type",
+            "access-control-request-headers": "authorization,content-type,xi-api-key",
         }
         answer = await client.options(SPEECH, headers=preflight)
         assert (answer.status_code, answer.headers["access-control-allow-origin"]) == (200, PAGE)

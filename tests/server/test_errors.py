@@ -19,6 +19,7 @@ PROTOCOL: dict[str, tuple[int | None, int | None]] = {
     "bad_message": (400, 1008),
     "bad_config": (422, None),
     "unauthorized": (401, 1008),
+    "forbidden": (403, 1008),
     "forbidden_origin": (403, 1008),
     "rate_limited": (429, 4429),
     "overloaded": (429, 4429),

@@ -103,6 +103,12 @@ async def test_an_added_voice_speaks_at_once_on_every_door(
     heard = await client.get(f"{VOICES}/dora/preview")
     assert heard.headers["content-type"] == "audio/wav"
     assert int(heard.headers["content-length"]) == len(heard.content)
+    takes = len(room.model.takes)
+    head = await client.head(f"{VOICES}/dora/preview")
+    assert (head.status_code, head.headers["content-type"]) == (200, "audio/wav")
+    assert "content-length" not in head.headers
+    assert (await client.head(f"{VOICES}/nobody/preview")).status_code == 404
+    assert len(room.model.takes) == takes, "a head is made without its body"
     assert frequency_hz(heard.content) == pytest.approx(voice.frequency_hz, rel=0.01)
     emotion = {"input": "Hello.", "emotion": {"reference": "dora"}}
     assert (await client.post(SPEECH, json=emotion)).status_code == 200
@@ -164,7 +170,7 @@ async def test_a_voice_is_deleted_with_the_key_that_added_it(tmp_path: Path) -> 
         body = {"input": "Hello.", "voice": "dora"}
         assert (await client.post(SPEECH, json=body, headers=emil)).status_code == 200
         refused = await client.delete(f"{VOICES}/dora", headers=emil)
-        assert (refused.status_code, refused.json()["error"]["code"]) == (401, "unauthorized")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden")
         assert (await client.delete(f"{VOICES}/dora", headers=dora)).status_code == 204
 
 

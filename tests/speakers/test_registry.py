@@ -15,7 +15,7 @@ from speakers import registry as module
 from speakers.recording import load_recording
 from speakers.registry import EVERYBODY, Registry
 from speakers.uploads import Sheet, UploadFolder
-from streaming.errors import BadConfig, Unauthorized, UnknownVoice
+from streaming.errors import BadConfig, Forbidden, UnknownVoice
 from tests.speakers.sounds import noise
 
 WAVS = [noise(1.0, seed=9)]
@@ -160,7 +160,7 @@ def test_who_may_delete_what(registry: Registry) -> None:
         registry.remove("ann", owner="key")
     with pytest.raises(BadConfig, match="only uploaded"):
         registry.remove("anna", owner="key")
-    with pytest.raises(Unauthorized):
+    with pytest.raises(Forbidden):
         registry.remove("dora", owner="other")
     registry.remove("emil", owner="other")
     registry.remove("dora", owner="key")
