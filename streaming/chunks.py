@@ -198,21 +198,13 @@ class TextChunker:
 
     def _beyond(self, *, final: bool) -> int:
         """The first place behind the cap, else any place below ``max_tokens``; 0 to wait."""
-        for at, piece in enumerate(self._pieces, start=1):
-            if piece.cut or (final and at == len(self._pieces)):
-                if self._fits(at):
-                    return at
-                break
+        end = len(self._pieces) if final else 0
+        place = next((at for at, piece in enumerate(self._pieces, start=1) if piece.cut), end)
+        if place and self._scale.of(self._pieces[:place]) <= self._max_cap:
+            return place
         if not final and self._tokens < self._max_cap + self._least_tail:
             return 0
-        whole = len(self._pieces)
-        if self._fits(whole):
-            return whole
-        fits = bisect_left(range(1, whole), True, key=lambda at: not self._fits(at))
-        return fits or self._split_first()
-
-    def _fits(self, count: int) -> bool:
-        return self._scale.of(self._pieces[:count]) <= self._max_cap
+        return self._scale.most(self._pieces, self._max_cap) or self._split_first()
 
     def _split_first(self) -> int:
         """Cut a piece that is longer than any chunk may be."""
@@ -249,6 +241,13 @@ class _Scale:
     def of(self, pieces: list[Piece]) -> int:
         """What these pieces weigh together."""
         return self.tokens(joined(pieces))
+
+    def most(self, pieces: list[Piece], tokens: int) -> int:
+        """How many of the first pieces weigh at most so much together."""
+        whole = len(pieces)
+        if self.of(pieces) <= tokens:
+            return whole
+        return bisect_left(range(1, whole), True, key=lambda at: self.of(pieces[:at]) > tokens)
 
     def weigh(self, piece: Piece) -> None:
         """Set what a piece adds to those weighed before it."""
