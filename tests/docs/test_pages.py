@@ -21,6 +21,7 @@ import bench.latency
 import bench.overhead
 import bench.overload
 import bench.schema
+import bench.slices
 import bench.stall
 import bench.uploads
 import bench.voice
@@ -80,6 +81,7 @@ def programs() -> Mapping[str, typer.Typer]:
         "scripts/bench overload": _single(bench.overload.main),
         "scripts/bench stall": _single(bench.stall.main),
         "scripts/bench schema": _single(bench.schema.main),
+        "scripts/bench slices": _single(bench.slices.main),
         "scripts/bench uploads": _single(bench.uploads.main),
         "scripts/bench voice": _single(bench.voice.main),
     }
