@@ -137,8 +137,7 @@ class Session:
         context = self._contexts.get(number)
         if not isinstance(event, SpeechDone):
             return self._contexts.signal(context, Signal.OUTPUT, event)
-        last = context is None or context.last_run
-        signal = Signal.SPOKEN if last else Signal.RUN_SPOKEN
+        signal = Signal.SPOKEN if context is None or context.last_run else Signal.RUN_SPOKEN
         return self._contexts.signal(context, signal, event) + self._settle()
 
     def failed(self, number: int, error: SpeechError) -> list[Effect]:
@@ -231,8 +230,7 @@ class Session:
         if config.framing != self._contexts.config.framing and self.live:
             raise BadConfig("framing cannot change while a context is open", param="framing")
         self._contexts.config = config
-        if message.resume is not None:
-            self.resumable = message.resume
+        self.resumable = self.resumable if message.resume is None else message.resume
         return []
 
     def _text(self, message: InputText) -> list[Effect]:
@@ -265,7 +263,6 @@ class Session:
         if self._closing and not self.live:
             self.closed = True
             if isinstance(self._closing, Draining):
-                told = self.tell(self._closing)
-                return [*effects, told, Close(code=self._closing.code)]
+                return [*effects, self.tell(self._closing), Close(code=self._closing.code)]
             return [*effects, Close()]
         return effects

@@ -11,7 +11,7 @@ import re
 import struct
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, TypeAlias, get_args
 
 from streaming.errors import BadConfig, BadMessage
 from streaming.fields import Changes, nest_fields, parse_fields
@@ -244,21 +244,7 @@ ServerMessage: TypeAlias = (
     | Pong
 )
 
-_SERVER: dict[str, type[ServerMessage]] = {
-    kind.type: kind
-    for kind in (
-        SessionCreated,
-        AudioStart,
-        AudioDelta,
-        AudioDone,
-        Cancelled,
-        SessionResumed,
-        SessionDone,
-        Warn,
-        Failure,
-        Pong,
-    )
-}
+_SERVER: Mapping[str, type[ServerMessage]] = {kind.type: kind for kind in get_args(ServerMessage)}
 
 
 # -- encoding ------------------------------------------------------------------------------------
