@@ -24,7 +24,10 @@ from bench.bars import Bar, bar_table
 from bench.overhead import SERVER, percentile
 from bench.serving import running_server
 
-TEXT = "This is an answer of an ordinary length, two sentences long. It takes about ten seconds to say all of it, and a server has to make them."
+TEXT = (
+    "This is an answer of an ordinary length, two sentences long. It takes about ten seconds to say "
+    "all of it, and a server has to make them."
+)
 PROBED_EVERY_S = 0.01
 
 

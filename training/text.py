@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -16,9 +17,10 @@ def train_pieces(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / "bpe.model"
     rows = iter([" ".join(SOURCE[1:])] * 40)
+    model = io.BytesIO()  # a file would have its own name inside
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=rows,
-        model_prefix=str(target.with_suffix("")),
+        model_writer=model,
         model_type="char",
         vocab_size=len(SOURCE) + 3,
         character_coverage=1.0,
@@ -29,7 +31,7 @@ def train_pieces(folder: Path) -> Path:
         normalization_rule_name="nmt_nfkc",
         minloglevel=2,
     )
-    target.with_suffix(".vocab").unlink()
+    target.write_bytes(model.getvalue())
     return target
 
 
