@@ -25,8 +25,8 @@ from bench.overhead import SERVER, percentile
 from bench.serving import running_server
 
 TEXT = (
-    "This is an answer of an ordinary length, two sentences long. It takes about ten seconds to say "
-    "all of it, and a server has to make them."
+    "This is an answer of an ordinary length, two sentences long. It takes about ten seconds to "
+    "say all of it, and a server has to make them."
 )
 PROBED_EVERY_S = 0.01
 
