@@ -116,7 +116,7 @@ async def test_sound_leaves_before_the_last_code(folder: Path) -> None:
     gate = asyncio.Event()
 
     async def pace(count: int) -> None:
-        if count == 47:
+        if count == 60:
             await gate.wait()
 
     codes = [n % 40 for n in range(100)]
