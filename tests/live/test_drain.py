@@ -18,6 +18,9 @@ from tests.server.test_cli import child
 STREAMS, TRIES = 16, 5
 TEXT = "Hello there, this is a sentence. And this one is another, a bit longer one. " * 4
 
+SIGNAL_SEEN_S = 0.15
+"""uvicorn looks for signals ten times a second."""
+
 
 async def speak(url: str, started: asyncio.Semaphore | None = None) -> tuple[bytes, int | None]:
     """The audio of the text, and what the socket was closed with if it was."""
@@ -65,6 +68,7 @@ async def test_all_streams_finish_and_newcomers_hear_at_once(tmp_path: Path) -> 
         for _ in range(STREAMS):
             await started.acquire()
         process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(SIGNAL_SEEN_S)
         waits = [await refused_ms(url) for _ in range(TRIES)]
         assert not any(task.done() for task in live), "they were refused while others spoke"
         for kind in zip(*waits, strict=True):

@@ -140,7 +140,7 @@ def test_a_killed_stage_goes_on_with_the_same_log(tmp_path: Path) -> None:
     train(place, "speaker")
     steps = [row["steps"] for row in read_log(runs / "speaker.jsonl")]
     assert steps == sorted(set(steps)) and steps[0] == 1 and steps[-1] == 60
-    assert any(step <= saved for step in steps[2:]) or saved <= 2
+    assert any(step <= saved for step in steps[2:]) or saved <= 5, "rows before the kill are kept"
     assert all(row["loss"] < 9 for row in read_log(runs / "speaker.jsonl"))
 
 
