@@ -102,7 +102,7 @@ class CodeWriter:
             if progress is not None and not progress.restart():
                 break
         if stump is not None:
-            return stump, self.defaults.retries
+            return stump, attempt
         raise SynthesisFailed("the model did not come to an end with this text; try another seed")
 
     def _sampling(
